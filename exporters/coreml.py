@@ -1,0 +1,179 @@
+"""Core ML: an ML Program (.mlpackage) or, for old iOS, a classic neural network (.mlmodel)."""
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import NAMESPACE_URL, uuid5
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mvit_deploy.errors import ConversionError, UsageError
+from mvit_deploy.spec import Contract, Settings
+
+
+@contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """Make modules that are not imported yet unimportable for a while."""
+    blocked = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(blocked))
+    try:
+        yield
+    finally:
+        for name in blocked:
+            del sys.modules[name]
+
+
+# coremltools imports every framework that it could convert from, TensorFlow alone takes 7 s; none is needed here.
+with _without("tensorflow", "sklearn", "xgboost", "libsvm"):
+    import coremltools as ct
+    from coremltools.models.neural_network import quantization_utils
+
+DEFAULT_MIN_IOS = {"mlpackage": 16, "mlmodel": 15}
+_PRECISIONS = {"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}
+CLASS_PROBABILITIES = "classLabel_probs"
+_CONVERSION_DATE = "com.github.apple.coremltools.conversion_date"
+
+
+class WithSoftmax(nn.Module):
+    """Probabilities: what Core ML's classifier outputs and Vision expect."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.module(image).softmax(dim=-1)
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """The traced deployment form."""
+
+    traced: torch.jit.ScriptModule
+    contract: Contract
+    settings: Settings
+
+
+def lower(module: nn.Module, contract: Contract, settings: Settings) -> Lowered:
+    """Trace; with labels the graph ends in a softmax.
+
+    Raises: UsageError when two labels are the same (they are the keys of a dictionary in Core ML).
+    """
+    if contract.labels is not None:
+        _check_distinct(contract.labels)
+        module = WithSoftmax(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # static sizes are read as Python ints on purpose; tracing is deprecated
+        traced = torch.jit.trace(module.eval(), torch.zeros(1, 3, *contract.image_size), check_trace=False)
+    return Lowered(traced, contract, settings)
+
+
+def write(lowered: Lowered, precision: str, path: Path) -> None:
+    """Write an .mlpackage folder or an .mlmodel file, the same bytes each time.
+
+    Raises: ConversionError when coremltools gives something else than was asked; OSError.
+    """
+    if lowered.settings.format == "mlmodel":
+        spec = _neural_network(lowered, precision)
+        _describe(spec, lowered.contract)
+        path.write_bytes(spec.SerializeToString(deterministic=True))
+        return
+    model = _program(lowered, precision)
+    model.save(str(path))
+    spec_path = _fix_identifiers(path)
+    spec = ct.utils.load_spec(str(spec_path))
+    _describe(spec, lowered.contract)
+    spec_path.write_bytes(spec.SerializeToString(deterministic=True))
+
+
+def _program(lowered: Lowered, precision: str) -> ct.models.MLModel:
+    minimum = lowered.settings.min_ios or DEFAULT_MIN_IOS["mlpackage"]
+    return _convert(
+        lowered,
+        convert_to="mlprogram",
+        minimum_deployment_target=getattr(ct.target, f"iOS{minimum}"),
+        compute_precision=_PRECISIONS[precision],
+    )
+
+
+def _neural_network(lowered: Lowered, precision: str) -> "ct.proto.Model_pb2.Model":
+    """The classic format, which runs from iOS 13 on. fp16 is the storage of its weights; Apple's runtime chooses
+    what it computes in."""
+    spec = _convert(lowered, convert_to="neuralnetwork").get_spec()
+    if precision == "fp16":
+        halved = quantization_utils.quantize_weights(ct.models.MLModel(spec, skip_model_load=True), nbits=16)
+        spec = halved if isinstance(halved, ct.proto.Model_pb2.Model) else halved.get_spec()  # a model on a Mac
+    _name_outputs(spec, lowered.contract)
+    return spec
+
+
+def _name_outputs(spec: "ct.proto.Model_pb2.Model", contract: Contract) -> None:
+    """Give the classic format the output names of a program's classifier, and the array shape that it leaves out."""
+    outputs = spec.description.output
+    if contract.labels is not None:
+        ct.utils.rename_feature(spec, spec.description.predictedProbabilitiesName, CLASS_PROBABILITIES)
+        outputs.sort(key=lambda feature: feature.name)
+        return
+    outputs[0].type.multiArrayType.shape[:] = (1, *contract.output_shape)
+
+
+def _convert(lowered: Lowered, **form: object) -> ct.models.MLModel:
+    contract = lowered.contract
+    low, high = contract.value_range
+    image = ct.ImageType(
+        name=contract.input_name,
+        shape=(1, 3, *contract.image_size),
+        scale=(high - low) / 255,
+        bias=[low] * 3,
+        color_layout=getattr(ct.colorlayout, contract.color_order),
+    )
+    labels = contract.labels
+    return ct.convert(
+        lowered.traced,
+        inputs=[image],
+        outputs=[ct.TensorType(name=contract.output_name, dtype=np.float32)] if labels is None else None,
+        classifier_config=ct.ClassifierConfig(list(labels)) if labels is not None else None,
+        skip_model_load=True,  # loading needs macOS and would compile the model
+        **form,
+    )
+
+
+def _describe(spec: "ct.proto.Model_pb2.Model", contract: Contract) -> None:
+    """Put the contract into the metadata, and take out what changes from day to day."""
+    metadata = spec.description.metadata
+    metadata.userDefined.pop(_CONVERSION_DATE, None)
+    metadata.userDefined.update(contract.to_metadata())
+    metadata.shortDescription = f"MobileViT {contract.mode}, {contract.task}"
+    for feature in spec.description.input:
+        feature.shortDescription = f"Image, {contract.color_order}, 8 bits a channel"
+
+
+def _fix_identifiers(package: Path) -> Path:
+    """Replace the manifest's random identifiers by ones made from the paths; return where the specification lies.
+
+    Raises: ConversionError when the package has no root model.
+    """
+    manifest_path = package / "Manifest.json"
+    manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+    items, root = manifest["itemInfoEntries"], manifest["rootModelIdentifier"]
+    if root not in items:
+        raise ConversionError("coremltools wrote a package without a root model")
+    new = {old: str(uuid5(NAMESPACE_URL, item["path"])) for old, item in items.items()}
+    manifest["itemInfoEntries"] = {new[old]: item for old, item in items.items()}
+    manifest["rootModelIdentifier"] = new[root]
+    manifest_path.write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n", encoding="utf-8")
+    return package / "Data" / items[root]["path"]
+
+
+def _check_distinct(labels: tuple[str, ...]) -> None:
+    repeated = sorted({label for label in labels if labels.count(label) > 1})
+    if repeated:
+        raise UsageError(
+            f"Core ML's classifier needs labels that differ; given more than once: {', '.join(repeated[:5])}"
+        )

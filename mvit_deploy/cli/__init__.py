@@ -1,0 +1,1 @@
+"""Command lines: argv -> request -> pipeline -> print -> exit code."""

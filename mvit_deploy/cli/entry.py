@@ -1,0 +1,62 @@
+"""What every command line does with errors and signals."""
+
+import logging
+import shlex
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from mvit_deploy.errors import MvitError
+
+INTERRUPTED = 130
+
+
+def run(command: click.Command, name: str, arguments: list[str] | None) -> int:
+    """Run a click command and turn every way in which it can end into one line and an exit code of the contract.
+
+    name is the program's; the command finds the whole line that was typed in its context's obj.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return command.main(arguments, standalone_mode=False, obj=shlex.join([name, *arguments])) or 0
+    except click.ClickException as error:
+        error.show()
+        return _end(arguments, error.exit_code)
+    except MvitError as error:
+        click.echo(f"error: {error}", err=True)
+        _trace(error)
+        return _end(arguments, error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return _end(arguments, INTERRUPTED)
+    except Exception as error:  # noqa: BLE001  a bug of ours: one line and the code for it; --debug shows the rest
+        click.echo(f"internal error: {type(error).__name__}: {error} (--debug shows where)", err=True)
+        _trace(error)
+        return _end(arguments, MvitError.exit_code)
+
+
+def set_up_logging(*, debug: bool) -> None:
+    """Warnings of this project to stderr, with --debug everything."""
+    logger = logging.getLogger("mvit_deploy")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger.handlers = [handler]
+    logger.setLevel(logging.DEBUG if debug else logging.WARNING)
+
+
+def _end(arguments: list[str], code: int) -> int:
+    """With --json stdout always holds an array, here an empty one."""
+    if "--json" in arguments:
+        click.echo("[]")
+    return code
+
+
+def _trace(error: Exception) -> None:
+    logging.getLogger("mvit_deploy").debug("raised here", exc_info=error)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

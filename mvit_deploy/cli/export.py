@@ -1,0 +1,89 @@
+"""mvit-export: write a MobileViT for phones and prove that each file computes what PyTorch computes."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from exporters import MIN_IOS, TARGETS
+from mvit_deploy.cli import entry
+from mvit_deploy.spec import PRECISION_ALIASES, PRECISIONS, TASKS, VARIANTS
+
+FORMATS = [name for name in TARGETS["coreml"].formats]
+_EPILOG = """\b
+Exit codes: 0 every file written and matched; 1 a mismatch; 2 usage; 3 written but not run here; 4 a library is
+missing; 5 the checkpoint; 6 the converter, the disk or an internal error; 130 interrupted.
+"""
+
+
+@click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--mode", metavar="xxs|xs|s", help="The network; may be left out with --weights.")
+@click.option("--target", metavar="|".join([*TARGETS, "all"]), help="One or more, separated by commas. Required.")
+@click.option("--task", metavar="|".join(TASKS), default=TASKS[0], show_default=True)
+@click.option(
+    "--precision",
+    metavar="|".join(PRECISIONS),
+    help=f"One or more, separated by commas; int8 is {PRECISION_ALIASES['int8']}. "
+    f"Default: {', '.join(f'{t.name} {t.default_precision}' for t in TARGETS.values())}.",
+)
+@click.option("--weights", metavar="random|PATH", default="random", show_default=True, help="A checkpoint of timm.")
+@click.option("--variant", metavar="|".join(VARIANTS), default=VARIANTS[0], show_default=True)
+@click.option("--num-classes", type=int, metavar="N", help="Default: from the weights, else 1000.")
+@click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="One label a line, put into the files.")
+@click.option("--image-size", metavar="N|HxW", help="Multiples of 32. Default: 256.")
+@click.option(
+    "--verify-images",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Real images that join the built-in verification inputs.",
+)
+@click.option("--format", "file_format", metavar="|".join(FORMATS), help="Core ML only. Default: mlpackage.")
+@click.option("--min-ios", type=int, metavar="|".join(map(str, MIN_IOS)), help="Core ML only. Default: 16.")
+@click.option("--dynamic-batch", is_flag=True, help="ONNX only: leave the batch size free.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", default="exported", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of random weights and noise inputs.")
+@click.option("--no-verify", is_flag=True, help="Do not run the files; exit code 3.")
+@click.option("--allow-unverified", is_flag=True, help="Exit code 0 although a file could not be run here.")
+@click.option("--json", "as_json", is_flag=True, help="Print the reports, a JSON array, to stdout.")
+@click.option("--debug", is_flag=True, help="Show where an error comes from.")
+@click.option("--doctor", is_flag=True, help="Say what can be exported and verified here, and what is missing.")
+@click.pass_context
+def command(
+    context: click.Context,
+    mode: str | None,
+    target: str | None,
+    file_format: str | None,
+    no_verify: bool,
+    as_json: bool,
+    debug: bool,
+    doctor: bool,
+    **named: object,
+) -> int:
+    """Write MobileViT as ONNX, Core ML or TFLite, and verify each file against PyTorch.
+
+    A file out of tolerance never gets its final name, and the exit code says why.
+
+    \b
+    mvit-export --mode xs --target coreml
+    mvit-export --weights mobilevit_xxs.pth --labels labels.txt --target all --precision fp32,fp16
+    """
+    entry.set_up_logging(debug=debug)
+    if doctor:
+        from mvit_deploy.cli.doctor import run_doctor
+
+        return run_doctor(target, as_json=as_json)
+    if target is None:
+        raise click.UsageError(f"--target is required; known: {', '.join(TARGETS)}, all")
+    from mvit_deploy.cli.run import run_export
+
+    named |= {"target": target, "format": file_format, "verify": not no_verify, "command": context.obj}
+    return run_export(mode, named, as_json=as_json)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run mvit-export and return its exit code."""
+    return entry.run(command, "mvit-export", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

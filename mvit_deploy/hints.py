@@ -1,0 +1,10 @@
+"""Close matches for words that a person mistyped."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A tail for an error message, "; did you mean 'coreml'?", or nothing when no known word is close."""
+    matches = get_close_matches(word.lower(), list(known), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -1,0 +1,57 @@
+"""What a file says of itself against what it was asked to be."""
+
+from mvit_deploy.spec import Contract, InputSpec, Interface, OutputSpec
+
+CLASS_LABEL, CLASS_PROBABILITIES = "classLabel", "classLabel_probs"
+
+
+def faults(contract: Contract, found: Interface) -> list[str]:
+    """Every point in which a file's interface, read back, differs from the contract; empty when it agrees."""
+    expected = {output.name: output for output in expected_outputs(contract, found.format)}
+    actual = {output.name: output for output in found.outputs}
+    problems = _compare("outputs", set(actual), set(expected))
+    problems += [
+        problem
+        for name in sorted(set(actual) & set(expected))
+        for problem in _compare(f"output {name}", _facts(actual[name]), _facts(expected[name]))
+    ]
+    if len(found.inputs) != 1:
+        return [*problems, f"{len(found.inputs)} inputs, expected 1"]
+    problems += _input_faults(contract, found.inputs[0])
+    return problems + _compare("labels", found.labels, contract.labels)
+
+
+def expected_outputs(contract: Contract, file_format: str) -> list[OutputSpec]:
+    """The outputs that a file of a format has: Core ML's classifier gives a label and probabilities, all others one
+    tensor."""
+    if file_format in ("mlpackage", "mlmodel") and contract.labels is not None:
+        return [
+            OutputSpec(CLASS_LABEL, (1,), "string", "label"),
+            OutputSpec(CLASS_PROBABILITIES, (1, *contract.output_shape), "float32", "probabilities"),
+        ]
+    batch = -1 if contract.dynamic_batch else 1
+    name = contract.output_name
+    return [OutputSpec(name, (batch, *contract.output_shape), "float32", name)]
+
+
+def _input_faults(contract: Contract, found: InputSpec) -> list[str]:
+    height, width = contract.image_size
+    sides = (3, height, width) if found.layout == "NCHW" else (height, width, 3)
+    batch = -1 if contract.dynamic_batch else 1
+    return [
+        *_compare("input name", found.name, contract.input_name),
+        *_compare("input shape", found.shape, (batch, *sides)),
+        *_compare("colour order", found.color_order, contract.color_order),
+        *_compare("value range", found.range, contract.value_range),
+    ]
+
+
+def _facts(output: OutputSpec) -> tuple[tuple[int, ...], str]:
+    return output.shape, output.dtype
+
+
+def _compare(what: str, found: object, expected: object) -> list[str]:
+    if found == expected:
+        return []
+    shown, wanted = (sorted(value) if isinstance(value, set) else value for value in (found, expected))
+    return [f"{what}: the file says {shown}, expected {wanted}"]

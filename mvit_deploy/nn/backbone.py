@@ -1,0 +1,87 @@
+"""MobileViT without a head."""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from mvit_deploy.errors import ShapeError
+from mvit_deploy.nn.config import Config, TransformerStage, check_image_size, config_for
+from mvit_deploy.nn.encoder import MobileViTBlock
+from mvit_deploy.nn.layers import ConvNorm, InvertedResidual
+from mvit_deploy.nn.patches import static_size
+
+
+class MobileViT(nn.Module):
+    """The backbone: an image to the last map, as Kornia's class of that name gives it, with the paper's network.
+
+    Args: mode xxs, xs or s; in_channels of the image; patch_size (height, width) of the blocks; dropout inside the
+    transformer layers, None for the paper's (0.05 for xxs, 0.1 for xs and s).
+    Shapes: image (B, in_channels, H, W), float, RGB, [0, 1], no mean or std -> (B, 320 | 384 | 640, H/32, W/32).
+    Raises: UsageError for an unknown mode; ShapeError, from forward too, for a size that is not a multiple of 32.
+    Source: arXiv 2110.02178, table 4; apple/ml-cvnets branch cvnets-v0.1.
+    """
+
+    def __init__(
+        self,
+        mode: str = "xxs",
+        in_channels: int = 3,
+        patch_size: tuple[int, int] = (2, 2),
+        dropout: float | None = None,
+    ) -> None:
+        super().__init__()
+        config = config_for(mode)
+        dropout = config.dropout if dropout is None else dropout
+        self.config = config
+        self.in_channels = in_channels
+        self.patch_size = tuple(patch_size)
+        first, second, third = config.stages
+        self.stem = ConvNorm(in_channels, config.stem_channels, 3, stride=2)
+        self.layer_1 = _stage(_inverted(config, config.stem_channels, config.channels_1))
+        self.layer_2 = _stage(
+            _inverted(config, config.channels_1, config.channels_2, stride=2),
+            _inverted(config, config.channels_2, config.channels_2),
+            _inverted(config, config.channels_2, config.channels_2),
+        )
+        self.layer_3 = self._transformer_stage(config.channels_2, first, dropout)
+        self.layer_4 = self._transformer_stage(first.channels, second, dropout)
+        self.layer_5 = self._transformer_stage(second.channels, third, dropout)
+        self.conv_exp = ConvNorm(third.channels, config.out_channels, 1)
+        self.apply(_initialise)
+
+    def _transformer_stage(self, in_channels: int, stage: TransformerStage, dropout: float) -> nn.Sequential:
+        return _stage(
+            _inverted(self.config, in_channels, stage.channels, stride=2),
+            MobileViTBlock(stage, self.patch_size, dropout),
+        )
+
+    @property
+    def stages(self) -> "OrderedDict[str, nn.Module]":
+        """The parts in the order in which forward runs them, by name."""
+        names = ("stem", "layer_1", "layer_2", "layer_3", "layer_4", "layer_5", "conv_exp")
+        return OrderedDict((name, getattr(self, name)) for name in names)
+
+    def forward(self, image: Tensor) -> Tensor:
+        channels, height, width = static_size(image)
+        if channels != self.in_channels:
+            raise ShapeError(f"the image has {channels} channels, the network takes {self.in_channels}")
+        check_image_size(height, width)
+        for stage in self.stages.values():
+            image = stage(image)
+        return image
+
+
+def _stage(*blocks: nn.Module) -> nn.Sequential:
+    return nn.Sequential(*blocks)
+
+
+def _inverted(config: Config, in_channels: int, out_channels: int, stride: int = 1) -> InvertedResidual:
+    return InvertedResidual(in_channels, out_channels, stride=stride, expansion=config.expansion)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Kaiming-normal convolutions and truncated-normal linear layers, as ml-cvnets v0.1 trains from."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+    elif isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

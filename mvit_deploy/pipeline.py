@@ -1,0 +1,320 @@
+"""The only code that knows the order: check everything, convert, read back, run, judge, rename, report."""
+
+import errno
+import gc
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from torch import nn
+
+from mvit_deploy import chatter, images, reference, report, targets, verification, workplace
+from mvit_deploy.errors import CheckpointError, ConversionError, MissingLibraryError, MvitError, UsageError
+from mvit_deploy.images import ImageSet
+from mvit_deploy.nn.build import count_macs, count_parameters
+from mvit_deploy.nn.config import check_image_size
+from mvit_deploy.nn.fuse import fuse
+from mvit_deploy.parity import MISMATCH, NOT_RUN
+from mvit_deploy.reference import Reference
+from mvit_deploy.report import Report
+from mvit_deploy.request import Job, Options, parse_image_size, plan, read_labels
+from mvit_deploy.spec import DEFAULT_IMAGE_SIZE, Contract
+from mvit_deploy.verification import Expectation, Verification
+
+log = logging.getLogger(__name__)
+Notify = Callable[[str], None]
+T = TypeVar("T")
+
+
+def export(
+    model_or_mode: nn.Module | str | None,
+    *,
+    target: str | Iterable[str],
+    precision: str | Iterable[str] | None = None,
+    task: str = "classification",
+    variant: str = "paper",
+    weights: str | Path = "random",
+    num_classes: int | None = None,
+    labels: str | Path | Iterable[str] | None = None,
+    image_size: int | str | tuple[int, int] | None = None,
+    verify_images: str | Path | None = None,
+    format: str | None = None,
+    min_ios: int | None = None,
+    dynamic_batch: bool = False,
+    color_order: str | None = None,
+    output: str | Path = "exported",
+    seed: int = 0,
+    verify: bool = True,
+    allow_unverified: bool = False,
+    on_step: Notify = lambda step: None,
+) -> list[Report]:
+    """Write a model as files for phones and prove, here, that each computes what PyTorch computes.
+
+    Args: the command line's, by its names. model_or_mode is xxs, xs or s, None (the mode is then the weights'), or a
+    module of your own: image (B, 3, H, W), float32, [0, 1] -> one tensor; it is not modified. labels: a file or the
+    labels themselves. color_order, for a module only, is what it takes, RGB or BGR. on_step is told what begins.
+    Returns: one report a file. A file that does not match is not there: look at report.exit_code or report.verdict.
+    Raises: UsageError, MissingLibraryError, CheckpointError, before anything is written.
+    """
+    options = Options(
+        target=_words(target),
+        precision=None if precision is None else _words(precision),
+        task=task,
+        variant=variant,
+        weights=str(weights),
+        num_classes=num_classes,
+        labels=labels if labels is None else Path(labels) if isinstance(labels, str | Path) else tuple(labels),
+        image_size=image_size,
+        verify_images=None if verify_images is None else Path(verify_images),
+        format=format,
+        min_ios=min_ios,
+        dynamic_batch=dynamic_batch,
+        color_order=color_order,
+        output=Path(output),
+        seed=seed,
+        verify=verify,
+        allow_unverified=allow_unverified,
+    )
+    work = prepare(model_or_mode, options, on_step)
+    return list(run(work, on_step))
+
+
+@dataclass(frozen=True)
+class Work:
+    """A request that has passed every check: what to write, from what, and what it is held to."""
+
+    jobs: tuple[Job, ...]
+    options: Options
+    reference: Reference
+    contract: Contract
+    inputs: ImageSet | None
+    outputs: np.ndarray | None
+    model_facts: dict[str, object]
+
+    def path_of(self, job: Job) -> Path:
+        """OUTPUT/mobilevit_MODE[_kornia]_PRECISION.SUFFIX"""
+        variant = "_kornia" if self.contract.variant == "kornia" else ""
+        return self.options.output / f"mobilevit_{self.contract.mode}{variant}_{job.precision}{job.suffix}"
+
+    def contract_of(self, job: Job) -> Contract:
+        return replace(self.contract, dynamic_batch=job.settings.dynamic_batch)
+
+
+def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: Notify) -> Work:
+    """All that can be found before a file is written. Raises: UsageError, MissingLibraryError, CheckpointError."""
+    jobs, skipped = plan(options)
+    for line in skipped:
+        on_step(f"skipped: {line}")
+    for target in dict.fromkeys(job.target for job in jobs):
+        targets.check_libraries(target, to_run=options.verify)
+    size = parse_image_size(options.image_size or DEFAULT_IMAGE_SIZE[options.task])
+    check_image_size(*size)
+    source = _reference(model_or_mode, options)
+    for note in source.notes:
+        on_step(f"note: {note}")
+    contract = _contract(source, options, size, jobs)
+    inputs = outputs = None
+    if options.verify:
+        on_step("PyTorch: running the reference")
+        inputs = images.verification_set(size, seed=options.seed, folder=options.verify_images)
+        outputs = reference.run(source, inputs.pixels)
+    workplace.check_output(options.output)
+    return Work(tuple(jobs), options, source, contract, inputs, outputs, _model_facts(source, contract))
+
+
+def run(work: Work, on_step: Notify) -> Iterable[Report]:
+    """Write and judge file after file. A failure of one does not stop the others."""
+    for job in work.jobs:
+        _remove_older(work.path_of(job))
+    fused = fuse(work.reference.module)
+    for target in dict.fromkeys(job.target for job in work.jobs):
+        lower = _Lowering(fused, work)
+        for job in (job for job in work.jobs if job.target == target):
+            yield _write_and_judge(work, job, lower, on_step)
+        del lower
+        gc.collect()
+
+
+class _Lowering:
+    """The first half of a conversion, shared by the precisions of one format of a target."""
+
+    def __init__(self, fused: nn.Module, work: Work) -> None:
+        self._fused, self._work, self._done = fused, work, {}
+
+    def __call__(self, job: Job) -> object:
+        if job.settings not in self._done:
+            exporter = targets.exporter(job.target)
+            self._done[job.settings] = exporter.lower(self._fused, self._work.contract_of(job), job.settings)
+        return self._done[job.settings]
+
+
+def _write_and_judge(work: Work, job: Job, lower: _Lowering, on_step: Notify) -> Report:
+    final = work.path_of(job)
+    timings: dict[str, float] = {}
+    try:
+        with workplace.temporary_folder(work.options.output) as folder:
+            partial = folder / final.name
+            on_step(f"{job}: converting")
+            _timed(timings, "convert", lambda: _convert(job, lower, partial))
+            on_step(f"{job}: verifying")
+            found = _timed(timings, "verify", lambda: _verify(work, job, partial))
+            content = _content(work, job, found, partial, timings)
+            if found.verdict == MISMATCH:
+                return _failed(work, final, 1, content)
+            written = report.report_path(partial)
+            workplace.write_text(written, report.dump(content))
+            os.replace(partial, final)
+            os.replace(written, report.report_path(final))
+    except (UsageError, MissingLibraryError, CheckpointError):
+        raise
+    except Exception as error:  # whatever a converter raises is the result for this file; the others go on
+        log.debug("%s failed", job, exc_info=True)
+        failure = Verification(NOT_RUN, _explain(error))
+        return _failed(work, final, 6, _content(work, job, failure, None, timings))
+    code = report.exit_code_of(found.verdict, allow_unverified=work.options.allow_unverified)
+    return Report(final, code, content)
+
+
+def _convert(job: Job, lower: _Lowering, partial: Path) -> None:
+    with chatter.into_log(partial.name) as log_file:
+        try:
+            exporter = targets.exporter(job.target)
+            exporter.write(lower(job), job.precision, partial)
+        except (MvitError, OSError):
+            raise
+        except Exception as error:
+            raise ConversionError(f"{_explain(error)}; the converter's log: {log_file}") from error
+
+
+def _verify(work: Work, job: Job, partial: Path) -> Verification:
+    contract = work.contract_of(job)
+    if work.inputs is None or work.outputs is None:
+        if targets.missing_libraries(job.target, to_export=False):
+            return Verification(NOT_RUN, verification.NOT_ASKED)
+        return verification.inspect_only(partial, contract)
+    return verification.verify(partial, Expectation(contract, job.precision, work.inputs, work.outputs))
+
+
+def _failed(work: Work, final: Path, code: int, content: dict[str, object]) -> Report:
+    """Leave nothing under the final name, and the numbers beside it where the disk still takes them."""
+    _remove_older(final)
+    try:
+        workplace.write_text(report.failed_path(final), report.dump(content))
+    except OSError as error:
+        log.warning("could not write %s: %s", report.failed_path(final), error)
+    return Report(final, code, content)
+
+
+def _content(
+    work: Work, job: Job, found: Verification, partial: Path | None, timings: dict[str, float]
+) -> dict[str, object]:
+    declared = found.interface
+    artifact = {
+        "path": str(work.path_of(job)),
+        "target": job.target.name,
+        "format": job.settings.format,
+        "precision": job.precision,
+        "sha256": None if partial is None else report.sha256_of(partial),
+        "size_bytes": None if partial is None else report.size_of(partial),
+        "opset_or_spec": None if declared is None else declared.opset_or_spec,
+        "inputs": [] if declared is None else [asdict(i) for i in declared.inputs],
+        "outputs": [] if declared is None else [asdict(o) for o in declared.outputs],
+        "labels": None if declared is None else declared.labels,
+        "min_ios": job.settings.min_ios,
+        "int8": {"weight_fraction": 0.0, "kept_float": []},
+    }
+    return {
+        "schema_version": report.SCHEMA_VERSION,
+        "command": work.options.command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "artifact": artifact,
+        "model": work.model_facts,
+        "verification": verification.to_json(found, job.precision, work.inputs),
+        "timings_s": {name: round(seconds, 3) for name, seconds in timings.items()},
+        "tools": report.tool_versions(),
+    }
+
+
+def _reference(model_or_mode: nn.Module | str | None, options: Options) -> Reference:
+    if not isinstance(model_or_mode, nn.Module):
+        if options.color_order is not None:
+            raise UsageError("color_order is for a module of your own; checkpoints are brought to RGB")
+        return reference.from_weights(
+            model_or_mode, options.weights, num_classes=options.num_classes, seed=options.seed
+        )
+    if options.weights != "random" or options.num_classes is not None:
+        raise UsageError("a module brings its own weights and classes; weights and num_classes are for a mode")
+    return reference.from_module(model_or_mode, color_order=options.color_order)
+
+
+def _contract(source: Reference, options: Options, size: tuple[int, int], jobs: list[Job]) -> Contract:
+    """Raises: UsageError when the module does not take the size, or labels are given and do not fit."""
+    shape = _output_shape(source, size)
+    labels = None
+    if options.labels is not None:
+        if len(shape) != 1:
+            raise UsageError(f"labels are for a classifier; this model's output has shape {(1, *shape)}")
+        needs_distinct = any(job.target.name == "coreml" for job in jobs)
+        labels = read_labels(options.labels, num_classes=shape[0], distinct=needs_distinct)
+    return Contract(
+        mode=source.mode,
+        task=options.task,
+        variant=source.variant,
+        image_size=size,
+        output_name="logits" if len(shape) == 1 else "features",
+        output_shape=shape,
+        labels=labels,
+        color_order=source.color_order,
+    )
+
+
+def _output_shape(source: Reference, size: tuple[int, int]) -> tuple[int, ...]:
+    try:
+        return reference.run(source, np.zeros((1, *size, 3), np.uint8)).shape[1:]
+    except MvitError:
+        raise
+    except Exception as error:
+        raise UsageError(f"the module fails on an image of {size[0]}x{size[1]}: {_explain(error)}") from error
+
+
+def _model_facts(source: Reference, contract: Contract) -> dict[str, object]:
+    return {
+        "mode": source.mode,
+        "task": contract.task,
+        "variant": source.variant,
+        "num_classes": contract.output_shape[0] if len(contract.output_shape) == 1 else None,
+        "image_size": list(contract.image_size),
+        "parameters": count_parameters(source.module),
+        "macs": count_macs(source.module, contract.image_size),
+        "weights": source.weights,
+    }
+
+
+def _remove_older(final: Path) -> None:
+    for path in (final, report.report_path(final), report.failed_path(final)):
+        workplace.remove(path)
+
+
+def _timed(timings: dict[str, float], name: str, call: Callable[[], T]) -> T:
+    start = time.perf_counter()
+    result = call()
+    timings[name] = time.perf_counter() - start
+    return result
+
+
+def _explain(error: Exception) -> str:
+    """One line on an error; a full disk by name."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full"
+    text = (str(error).strip().splitlines() or [""])[0][:400]
+    return text if isinstance(error, MvitError) else f"{type(error).__name__}: {text}"
+
+
+def _words(given: str | Iterable[str]) -> str | tuple[str, ...]:
+    return given if isinstance(given, str) else tuple(given)

@@ -1,0 +1,104 @@
+"""Reports, schema 1: what stands beside each file, and the digests in it."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
+
+SCHEMA_VERSION = 1
+TOOLS = (
+    "mvit-deploy",
+    "torch",
+    "numpy",
+    "pillow",
+    "onnx",
+    "onnxruntime",
+    "coremltools",
+    "onnx2tf",
+    "tensorflow",
+    "ai-edge-litert",
+)
+# A usage error outranks a missing library, and so on: the order in which exit codes win.
+EXIT_PRIORITY = (2, 4, 5, 6, 1, 3)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result for one file. content is the JSON of schema 1; exit_code the file's own, as the command line's."""
+
+    path: Path
+    exit_code: int
+    content: dict[str, object]
+
+    @property
+    def verdict(self) -> str:
+        return self.content["verification"]["verdict"]
+
+    @property
+    def reason(self) -> str:
+        return self.content["verification"]["reason"]
+
+    def to_json(self) -> dict[str, object]:
+        return self.content
+
+
+def exit_code_of(verdict: str, *, allow_unverified: bool) -> int:
+    """0 for a match, 1 for a mismatch, 3 for not run, or 0 where that is allowed."""
+    return {MATCH: 0, MISMATCH: 1, NOT_RUN: 0 if allow_unverified else 3}[verdict]
+
+
+def overall_exit_code(codes: Iterable[int]) -> int:
+    """The code of a run with several files: the one of highest priority, 0 when every file is well."""
+    present = set(codes)
+    return next((code for code in EXIT_PRIORITY if code in present), 0)
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file, or of a folder: over each file in the order of its POSIX path: path, NUL, 8-byte big-endian
+    length, bytes."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for name, file in _files_below(path):
+        content = file.read_bytes()
+        digest.update(name.encode() + b"\0" + len(content).to_bytes(8, "big") + content)
+    return digest.hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return path.stat().st_size if path.is_file() else sum(file.stat().st_size for _, file in _files_below(path))
+
+
+def _files_below(folder: Path) -> list[tuple[str, Path]]:
+    return sorted((file.relative_to(folder).as_posix(), file) for file in folder.rglob("*") if file.is_file())
+
+
+def report_path(path: Path) -> Path:
+    return path.with_name(path.name + ".report.json")
+
+
+def failed_path(path: Path) -> Path:
+    return path.with_name(path.name + ".failed.json")
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of the libraries that shape or judge a file, those that are installed."""
+    found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
+    for name in TOOLS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def dump(content: object) -> str:
+    """JSON as it is written and printed: no NaN, no infinity, readable."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

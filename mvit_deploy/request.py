@@ -1,0 +1,189 @@
+"""From the words of a person to a plan of files; everything here is checked before anything is written."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from exporters import MIN_IOS, TARGETS, Target
+from mvit_deploy.errors import UsageError
+from mvit_deploy.hints import did_you_mean
+from mvit_deploy.spec import PRECISION_ALIASES, PRECISIONS, TASKS, VARIANTS, Settings
+from mvit_deploy.targets import target_named
+
+LOWEST_IOS = {"fp32": 15, "fp16": 15}
+DEFAULT_IOS = 16
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to be written."""
+
+    target: Target
+    precision: str
+    settings: Settings
+
+    @property
+    def suffix(self) -> str:
+        return self.target.formats[self.settings.format]
+
+    def __str__(self) -> str:
+        return f"{self.settings.format} {self.precision}"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line and mvit_deploy.export take, by the same names. None is "not said"."""
+
+    target: str | tuple[str, ...]
+    precision: str | tuple[str, ...] | None = None
+    task: str = "classification"
+    variant: str = "paper"
+    weights: str = "random"
+    num_classes: int | None = None
+    labels: Path | tuple[str, ...] | None = None
+    image_size: str | int | tuple[int, int] | None = None
+    verify_images: Path | None = None
+    format: str | None = None
+    min_ios: int | None = None
+    dynamic_batch: bool = False
+    color_order: str | None = None
+    output: Path = Path("exported")
+    seed: int = 0
+    verify: bool = True
+    allow_unverified: bool = False
+    command: str = "mvit_deploy.export"  # as the report says it
+
+
+def plan(options: Options) -> tuple[list[Job], list[str]]:
+    """The files to write, and a line for each pair of target and precision that `all` passes over.
+
+    Raises: UsageError for an unknown or contradictory choice.
+    """
+    choose(options.task, TASKS, "task", available=("classification",))
+    choose(options.variant, VARIANTS, "variant", available=("paper",))
+    names = split_words(options.target)
+    every = "all" in names
+    targets = list(TARGETS.values()) if every else [target_named(name) for name in names]
+    if not targets:
+        raise UsageError(f"no target given; known: {', '.join(TARGETS)}, all")
+    _check_belongs(options, targets)
+    precisions = parse_precisions(options.precision)
+    jobs, skipped = [], []
+    for target in targets:
+        for precision in precisions or (target.default_precision,):
+            if precision in target.precisions:
+                jobs.append(Job(target, precision, _settings(options, target, precision)))
+            elif every:
+                skipped.append(_has_not(target, precision))
+            else:
+                raise UsageError(_has_not(target, precision))
+    if not jobs:
+        raise UsageError("; ".join(skipped))
+    return jobs, skipped
+
+
+def parse_precisions(given: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Known precisions, aliases resolved, each once, in the order given. Raises: UsageError with the nearest name."""
+    words = () if given is None else split_words(given)
+    for word in words:
+        if word not in PRECISIONS and word not in PRECISION_ALIASES:
+            known = (*PRECISIONS, *PRECISION_ALIASES)
+            raise UsageError(f"unknown precision {word!r}; known: {', '.join(known)}{did_you_mean(word, known)}")
+    return tuple(dict.fromkeys(PRECISION_ALIASES.get(word, word) for word in words))
+
+
+def split_words(given: str | Iterable[str]) -> list[str]:
+    """Comma-separated words, or a sequence of such, each once."""
+    parts = [given] if isinstance(given, str) else given
+    return list(dict.fromkeys(word.strip() for part in parts for word in part.split(",") if word.strip()))
+
+
+def choose(word: str, known: Iterable[str], what: str, *, available: Iterable[str]) -> None:
+    """Refuse a word that is not known, or known but not part of this version. Raises: UsageError."""
+    if word not in known:
+        raise UsageError(f"unknown {what} {word!r}; known: {', '.join(known)}{did_you_mean(word, known)}")
+    if word not in available:
+        raise UsageError(f"{what} {word!r} is not part of this version yet; it has: {', '.join(available)}")
+
+
+def parse_image_size(given: str | int | tuple[int, int]) -> tuple[int, int]:
+    """N, "N", "HxW" or (H, W) as (height, width). Raises: UsageError for anything else."""
+    if isinstance(given, int):
+        return given, given
+    if isinstance(given, str):
+        match = re.fullmatch(r"(\d{1,5})(?:[xX×](\d{1,5}))?", given.strip())
+        if match is None:
+            raise UsageError(f"cannot read the image size {given!r}; give N or HxW, for instance 256 or 192x320")
+        return int(match[1]), int(match[2] or match[1])
+    height, width = given
+    return int(height), int(width)
+
+
+def read_labels(given: Path | Iterable[str], *, num_classes: int, distinct: bool) -> tuple[str, ...]:
+    """Labels, one a line of a UTF-8 file or one an item, as many as there are classes.
+
+    Raises: UsageError when the file cannot be read, is empty, has another number of lines or an empty one, or when a
+    label repeats although a target needs them distinct.
+    """
+    labels = _label_lines(Path(given)) if isinstance(given, str | Path) else tuple(given)
+    if not labels:
+        raise UsageError(f"{given} holds no labels")
+    if len(labels) != num_classes:
+        raise UsageError(f"{len(labels)} labels for {num_classes} classes")
+    if not all(label.strip() for label in labels):
+        raise UsageError(f"label {[bool(label.strip()) for label in labels].index(False) + 1} is empty")
+    repeated = sorted({label for label in labels if labels.count(label) > 1})
+    if distinct and repeated:
+        raise UsageError(
+            f"Core ML's classifier needs labels that differ; given more than once: {', '.join(repeated[:5])}"
+        )
+    return labels
+
+
+def _label_lines(path: Path) -> tuple[str, ...]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the labels in {path}: {error}") from error
+    return tuple(line.strip() for line in text.strip("\r\n").splitlines())
+
+
+def _settings(options: Options, target: Target, precision: str) -> Settings:
+    if target.name != "coreml":
+        settings = Settings(target.default_format)
+        return replace(settings, dynamic_batch=options.dynamic_batch) if target.name == "onnx" else settings
+    file_format = options.format or target.default_format
+    if file_format not in target.formats:
+        known = ", ".join(target.formats)
+        raise UsageError(f"unknown format {file_format!r}; known: {known}{did_you_mean(file_format, target.formats)}")
+    if file_format == "mlmodel":
+        if options.min_ios is not None:
+            raise UsageError("--min-ios is for mlpackage; an .mlmodel says itself what it needs (iOS 13)")
+        return Settings(file_format, min_ios=13)
+    return Settings(file_format, min_ios=_min_ios(options.min_ios, precision))
+
+
+def _min_ios(asked: int | None, precision: str) -> int:
+    if asked is None:
+        return max(DEFAULT_IOS, LOWEST_IOS[precision])
+    if asked not in MIN_IOS:
+        raise UsageError(f"unknown --min-ios {asked}; known: {', '.join(map(str, MIN_IOS))}")
+    if asked < LOWEST_IOS[precision]:
+        raise UsageError(f"--min-ios {asked}: {precision} needs iOS {LOWEST_IOS[precision]}")
+    return asked
+
+
+def _check_belongs(options: Options, targets: list[Target]) -> None:
+    """Refuse options of one target when that target is not asked for."""
+    names = {target.name for target in targets}
+    given = {"--format": options.format is not None, "--min-ios": options.min_ios is not None}
+    for option, is_given in given.items():
+        if is_given and "coreml" not in names:
+            raise UsageError(f"{option} belongs to target coreml, which is not asked for")
+    if options.dynamic_batch and "onnx" not in names:
+        raise UsageError("--dynamic-batch belongs to target onnx, which is not asked for")
+
+
+def _has_not(target: Target, precision: str) -> str:
+    return f"{target.name} has no precision {precision}; it has: {', '.join(target.precisions)}"

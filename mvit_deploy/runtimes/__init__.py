@@ -1,0 +1,52 @@
+"""Open a shipped file and run it, with no converter: one module per target, the same verbs in each.
+
+Each module has open_file(path) -> Runner. A Runner tells what the file says of itself and runs 8-bit images through it.
+"""
+
+import importlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from mvit_deploy.errors import MissingLibraryError, UsageError
+from mvit_deploy.spec import Interface
+
+TARGET_BY_SUFFIX = {".onnx": "onnx", ".tflite": "tflite", ".mlpackage": "coreml", ".mlmodel": "coreml"}
+
+
+class CannotRunHere(Exception):
+    """The file is readable, but nothing on this machine can run it. Neither a pass nor a failure."""
+
+
+class Runner(Protocol):
+    """An opened file. kind is "runtime" for the platform's own, "evaluator" for a stand-in."""
+
+    name: str
+    version: str
+    kind: str
+    interface: Interface
+
+    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Outputs by name for uint8 RGB images (count, height, width, 3), prepared as the file itself declares.
+
+        Raises: CannotRunHere; DamagedFileError.
+        """
+        ...
+
+
+def open_file(path: Path) -> Runner:
+    """Open a shipped file by its suffix.
+
+    Raises: UsageError for an unknown suffix; MissingLibraryError; DamagedFileError for a file that cannot be read.
+    """
+    target = TARGET_BY_SUFFIX.get(path.suffix)
+    if target is None:
+        raise UsageError(f"{path}: not a file of a known target; known: {', '.join(TARGET_BY_SUFFIX)}")
+    try:
+        module = importlib.import_module(f"mvit_deploy.runtimes.{target}")
+    except ModuleNotFoundError as error:
+        raise MissingLibraryError(
+            f"running {target} files needs {error.name}: pip install 'mvit-deploy[{target}]'"
+        ) from error
+    return module.open_file(path)

@@ -1,0 +1,67 @@
+"""ONNX files on ONNX Runtime's CPU provider."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from mvit_deploy.errors import DamagedFileError
+from mvit_deploy.runtimes.tensors import run_in_batches
+from mvit_deploy.spec import InputSpec, Interface, OutputSpec, read_metadata
+
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
+
+
+class OnnxRunner:
+    """A session on the file. Graph optimizations are on, as in an app."""
+
+    name = "onnxruntime"
+    version = onnxruntime.__version__
+    kind = "runtime"
+
+    def __init__(self, path: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only: warnings go to the terminal
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the classes that it raises are private to its C++ binding
+            raise DamagedFileError(f"onnxruntime cannot open {path.name}: {error}") from error
+        self.interface = _interface(self._session)
+
+    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        names = [output.name for output in self.interface.outputs]
+        declared = self.interface.inputs[0]
+
+        def run(tensor: np.ndarray) -> dict[str, np.ndarray]:
+            return dict(zip(names, self._session.run(names, {declared.name: tensor}), strict=True))
+
+        return run_in_batches(pixels, declared, run)
+
+
+def open_file(path: Path) -> OnnxRunner:
+    """Open an .onnx file. Raises: DamagedFileError."""
+    return OnnxRunner(path)
+
+
+def _interface(session: onnxruntime.InferenceSession) -> Interface:
+    entries = session.get_modelmeta().custom_metadata_map
+    declared = read_metadata(entries)
+    inputs = tuple(
+        InputSpec(
+            name=i.name,
+            shape=_shape(i.shape),
+            dtype=_DTYPES.get(i.type, i.type),
+            layout="NCHW" if len(i.shape) == 4 and i.shape[1] == 3 else "NHWC",
+            range=declared.value_range,
+            color_order=declared.color_order,
+        )
+        for i in session.get_inputs()
+    )
+    outputs = tuple(
+        OutputSpec(o.name, _shape(o.shape), _DTYPES.get(o.type, o.type), meaning=o.name) for o in session.get_outputs()
+    )
+    return Interface("onnx", entries.get("mvit_deploy.opset", "unknown"), inputs, outputs, declared.labels)
+
+
+def _shape(dims: list[int | str]) -> tuple[int, ...]:
+    return tuple(dim if isinstance(dim, int) else -1 for dim in dims)

@@ -1,0 +1,118 @@
+"""Frozen values that travel between the layers: what a file promises and what it says of itself."""
+
+import json
+from dataclasses import dataclass, field
+
+from mvit_deploy.errors import DamagedFileError
+
+PRECISIONS = ("fp32", "fp16", "w8", "w8a16", "w8a8")
+PRECISION_ALIASES = {"int8": "w8a8"}
+TASKS = ("classification", "detection", "segmentation")
+VARIANTS = ("paper", "kornia")
+DEFAULT_IMAGE_SIZE = {"classification": (256, 256), "detection": (320, 320), "segmentation": (512, 512)}
+DEFAULT_NUM_CLASSES = {"classification": 1000, "detection": 81, "segmentation": 21}
+
+INPUT_NAME = "image"
+METADATA_PREFIX = "mvit_deploy."
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The one truth about a shipped model: names, size, colour order, value range, labels.
+
+    Exporters write it into each file; runners read it back from the file alone. image_size is (height, width); an image
+    is given as 8-bit pixels 0..255, which the file's user scales linearly to value_range.
+    """
+
+    mode: str
+    task: str
+    variant: str
+    image_size: tuple[int, int]
+    output_name: str
+    output_shape: tuple[int, ...]  # of one image, without the batch
+    labels: tuple[str, ...] | None = None
+    color_order: str = "RGB"
+    value_range: tuple[float, float] = (0.0, 1.0)
+    dynamic_batch: bool = False
+    input_name: str = INPUT_NAME
+
+    def to_metadata(self) -> dict[str, str]:
+        """The part that tensors cannot say, as strings, for the metadata of any format."""
+        values = {
+            "mode": self.mode,
+            "task": self.task,
+            "variant": self.variant,
+            "color_order": self.color_order,
+            "value_range": json.dumps(self.value_range),
+        }
+        if self.labels is not None:
+            values["labels"] = json.dumps(self.labels, ensure_ascii=False)
+        return {METADATA_PREFIX + key: value for key, value in values.items()}
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """An input as the file declares it. -1 is a free dimension."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    layout: str  # NCHW or NHWC
+    range: tuple[float, float]
+    color_order: str  # RGB or BGR
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """An output as the file declares it. meaning: logits, features, probabilities or label."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What a shipped file says of itself, read from the file."""
+
+    format: str
+    opset_or_spec: str
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[OutputSpec, ...]
+    labels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person may choose about the form of a file."""
+
+    format: str
+    min_ios: int | None = None
+    dynamic_batch: bool = False
+
+
+@dataclass(frozen=True)
+class DeclaredMetadata:
+    """Colour order, value range and labels as a file's metadata give them."""
+
+    color_order: str
+    value_range: tuple[float, float]
+    labels: tuple[str, ...] | None = field(default=None)
+
+
+def read_metadata(entries: dict[str, str]) -> DeclaredMetadata:
+    """Read back what Contract.to_metadata wrote.
+
+    Raises: DamagedFileError when the colour order or range is missing or senseless.
+    """
+    try:
+        color_order = entries[METADATA_PREFIX + "color_order"]
+        low, high = (float(v) for v in json.loads(entries[METADATA_PREFIX + "value_range"]))
+        labels = entries.get(METADATA_PREFIX + "labels")
+        declared = tuple(str(label) for label in json.loads(labels)) if labels is not None else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(f"the file's metadata do not give its colour order and range ({error!r})") from error
+    if color_order not in ("RGB", "BGR"):
+        raise DamagedFileError(f"the file's metadata name an unknown colour order {color_order!r}")
+    return DeclaredMetadata(color_order, (low, high), declared)

@@ -1,0 +1,103 @@
+"""One file's judgement: open it, hold its interface to the contract, run it, hold its outputs to the reference's."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mvit_deploy import interface, parity, runtimes
+from mvit_deploy.errors import DamagedFileError
+from mvit_deploy.images import ImageSet
+from mvit_deploy.parity import MISMATCH, NOT_RUN, Judgement
+from mvit_deploy.spec import Contract, Interface, OutputSpec
+
+NOT_ASKED = "not asked for (--no-verify)"
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a file is held to: the images and what the reference gives for them, and the promised interface."""
+
+    contract: Contract
+    precision: str
+    inputs: ImageSet
+    outputs: np.ndarray
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The verdict on one file, with what was read from it on the way."""
+
+    verdict: str
+    reason: str
+    interface: Interface | None = None
+    runtime: dict[str, str] | None = None
+    output_name: str = ""
+    judgement: Judgement | None = None
+
+
+def verify(path: Path, expected: Expectation) -> Verification:
+    """Judge a file. What cannot be run here is not_run; what cannot be opened or says the wrong thing is a mismatch."""
+    try:
+        runner = runtimes.open_file(path)
+        found = runner.interface
+        runtime = {"name": runner.name, "version": runner.version, "kind": runner.kind}
+        problems = interface.faults(expected.contract, found)
+        if problems:
+            return Verification(MISMATCH, "; ".join(problems), found, runtime)
+        outputs = runner.run(expected.inputs.pixels)
+    except DamagedFileError as error:
+        return Verification(MISMATCH, str(error))
+    except runtimes.CannotRunHere as reason:
+        return Verification(NOT_RUN, str(reason), found, runtime)
+    output = numeric_output(found)
+    judgement = _judge(outputs[output.name], output.meaning, expected)
+    return Verification(judgement.verdict, judgement.reason, found, runtime, output.name, judgement)
+
+
+def inspect_only(path: Path, contract: Contract) -> Verification:
+    """Hold a file's interface to the contract without running it. A fault is a mismatch all the same."""
+    try:
+        found = runtimes.open_file(path).interface
+    except DamagedFileError as error:
+        return Verification(MISMATCH, str(error))
+    problems = interface.faults(contract, found)
+    return Verification(MISMATCH if problems else NOT_RUN, "; ".join(problems) or NOT_ASKED, found)
+
+
+def numeric_output(found: Interface) -> OutputSpec:
+    """The output that holds numbers and not the name of a class."""
+    return next(output for output in found.outputs if output.meaning != "label")
+
+
+def _judge(values: np.ndarray, meaning: str, expected: Expectation) -> Judgement:
+    reference = expected.outputs
+    if meaning == "probabilities":
+        reference = parity.softmax(reference)
+    return parity.judge(
+        precision=expected.precision,
+        reference=parity.comparable(reference, meaning),
+        candidate=parity.comparable(values, meaning),
+        kinds=expected.inputs.kinds,
+        names=expected.inputs.names,
+    )
+
+
+def to_json(found: Verification, precision: str, inputs: ImageSet | None) -> dict[str, object]:
+    """The verification part of a report, schema 1."""
+    judgement = found.judgement
+    return {
+        "verdict": found.verdict,
+        "reason": found.reason,
+        "runtime": found.runtime,
+        "inputs": None if inputs is None else _describe(inputs),
+        "tolerance": parity.TOLERANCES[precision].to_json(),
+        "outputs": [] if judgement is None else [{"name": found.output_name, **asdict(judgement.errors)}],
+        "photos": None if judgement is None or judgement.photo_errors is None else asdict(judgement.photo_errors),
+        "worst_input": None if judgement is None else judgement.worst,
+    }
+
+
+def _describe(inputs: ImageSet) -> dict[str, object]:
+    kinds = {kind: inputs.kinds.count(kind) for kind in sorted(set(inputs.kinds))}
+    return {"count": len(inputs.kinds), "kinds": kinds, "sha256": inputs.sha256}

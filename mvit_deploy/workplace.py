@@ -1,0 +1,55 @@
+"""Files on their way: written under a temporary name beside their final one, put in place whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mvit_deploy.errors import UsageError
+
+
+@contextmanager
+def temporary_folder(output: Path) -> Iterator[Path]:
+    """A hidden folder inside the output folder, on the same disk, removed however the block ends."""
+    folder = Path(tempfile.mkdtemp(prefix=".mvit-partial-", dir=output))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_output(output: Path) -> None:
+    """Make the output folder if need be and see that a file can be made in it.
+
+    Raises: UsageError when it is a file, cannot be made or cannot be written to; nothing is left behind.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except FileExistsError as error:
+        raise UsageError(f"the output path {output} is a file; give a folder") from error
+    except NotADirectoryError as error:
+        raise UsageError(f"the output path {output} leads through a file; give a folder") from error
+    except OSError as error:
+        raise UsageError(f"cannot write to the output folder {output}: {error.strerror}") from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
