@@ -194,11 +194,12 @@ def _convert(job: Job, lower: _Lowering, partial: Path) -> None:
 
 def _verify(work: Work, job: Job, partial: Path) -> Verification:
     contract = work.contract_of(job)
-    if work.inputs is None or work.outputs is None:
+    with chatter.into_log(f"verify-{partial.name}"):
+        if work.inputs is not None and work.outputs is not None:
+            return verification.verify(partial, Expectation(contract, job.precision, work.inputs, work.outputs))
         if targets.missing_libraries(job.target, to_export=False):
             return Verification(NOT_RUN, verification.NOT_ASKED)
         return verification.inspect_only(partial, contract)
-    return verification.verify(partial, Expectation(contract, job.precision, work.inputs, work.outputs))
 
 
 def _failed(work: Work, final: Path, code: int, content: dict[str, object]) -> Report:

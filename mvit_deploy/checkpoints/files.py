@@ -14,7 +14,6 @@ from mvit_deploy.errors import CheckpointError
 
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # smoothed weights first: they are better
 PARALLEL_PREFIX = "module."
-_READ_ERRORS = (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, ImportError)
 
 
 def sha256(path: Path) -> str:
@@ -55,7 +54,7 @@ def _read_torch(path: Path) -> object:
                 "save its state_dict() alone, or as .safetensors"
             ) from error
         raise CheckpointError(f"{path} is not a PyTorch checkpoint") from error
-    except _READ_ERRORS as error:
+    except Exception as error:
         raise CheckpointError(f"{path} is truncated or not a PyTorch checkpoint: {_first_line(error)}") from error
 
 

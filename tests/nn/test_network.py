@@ -8,9 +8,9 @@ from torch import nn
 
 import mvit_deploy
 from mvit_deploy.errors import ShapeError, UsageError
+from mvit_deploy.nn.backbone import MobileViT
 from mvit_deploy.nn.build import count_macs, count_parameters, randomize, seeded_classifier
 from mvit_deploy.nn.heads.classification import classifier
-from mvit_deploy.nn.backbone import MobileViT
 from mvit_deploy.nn.layers import make_divisible
 from mvit_deploy.parity import TOLERANCES
 from tests.conftest import sensitive
@@ -105,7 +105,9 @@ def test_a_size_that_does_not_work_names_the_nearest_that_do(size: tuple[int, in
 def test_wrong_channels_and_unknown_modes_are_refused_by_name() -> None:
     with pytest.raises(ShapeError, match="4 channels"):
         MobileViT("xxs")(torch.zeros(1, 4, 64, 64))
-    with pytest.raises(UsageError, match=r"unknown mode 'xss'.*did you mean 'xxs'|unknown mode 'xss'.*did you mean 'xs'"):
+    with pytest.raises(
+        UsageError, match=r"unknown mode 'xss'.*did you mean 'xxs'|unknown mode 'xss'.*did you mean 'xs'"
+    ):
         MobileViT("xss")
     with pytest.raises(UsageError, match="at least one class"):
         classifier("xxs", 0)

@@ -85,7 +85,9 @@ def test_no_tensor_exceeds_rank_4() -> None:
     traced = torch.jit.trace(RoundTrip(), numbered(2, 3, 6, 8))
     torch._C._jit_pass_complete_shape_analysis(traced.graph, (traced._c, numbered(2, 3, 6, 8)), False)
 
-    ranks = [o.type().dim() for n in traced.inlined_graph.nodes() for o in n.outputs() if o.type().kind() == "TensorType"]
+    ranks = [
+        o.type().dim() for n in traced.inlined_graph.nodes() for o in n.outputs() if o.type().kind() == "TensorType"
+    ]
     assert ranks
     assert max(rank for rank in ranks if rank is not None) <= 4
 

@@ -1,0 +1,224 @@
+"""TFLite: onnx2tf rebuilds PyTorch's graph channels-last as a Keras model, TensorFlow's converter writes the file.
+
+onnx2tf.convert() would itself save several SavedModels and convert twice, which is most of its time. Here it only
+builds the Keras model; one traced function of it, saved once, goes to TensorFlow's converter.
+"""
+
+import contextlib
+import io
+import json
+import os
+import random
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from torch import nn
+
+from exporters.onnx import drop_dead_nodes, size_of_resize, trace
+from mvit_deploy.errors import ConversionError
+from mvit_deploy.runtimes.tflite_file import METADATA_NAME, add_metadata, pack, parse
+from mvit_deploy.spec import Contract, Settings
+
+SIGNATURE = "serving_default"
+_OPSET = 17  # in the next one an even split has no form that onnx2tf lowers well
+_RECURSION = 100_000  # tf_keras walks a model by recursion, some frames an operator
+_CONVERSION_METADATA = b"CONVERSION_METADATA"  # holds a random hash
+
+
+@contextlib.contextmanager
+def _process_state() -> Iterator[None]:
+    """Put back what onnx2tf changes for the whole process: environment, warnings, recursion limit, seeds."""
+    environment, limit = dict(os.environ), sys.getrecursionlimit()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    with warnings.catch_warnings():
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(environment)
+            sys.setrecursionlimit(limit)
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+
+
+with _process_state():
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read once, when TensorFlow's library is loaded
+    import tensorflow as tf
+    import tf_keras
+    from onnx2tf import onnx2tf  # the module, for the patches below: the package has only convert and main
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A Keras model, NHWC, and the contract."""
+
+    model: tf_keras.Model
+    contract: Contract
+
+
+def lower(module: nn.Module, contract: Contract, settings: Settings) -> Lowered:
+    """PyTorch to ONNX to Keras.
+
+    Raises: ConversionError when onnx2tf gives up.
+    """
+    graph = _prepare(trace(module, contract, "fp32", opset=_OPSET))
+    with tempfile.TemporaryDirectory() as folder, _process_state():
+        sys.setrecursionlimit(max(_RECURSION, sys.getrecursionlimit()))
+        return Lowered(_keras_model(graph, folder), contract)
+
+
+def write(lowered: Lowered, precision: str, path: Path) -> None:
+    """Write a .tflite file, the same bytes each time. fp16 stores weights in half precision and computes in float32.
+
+    Raises: ConversionError; OSError.
+    """
+    contract = lowered.contract
+    with tempfile.TemporaryDirectory() as folder, _process_state():
+        sys.setrecursionlimit(max(_RECURSION, sys.getrecursionlimit()))
+        content = _convert(_saved_model(lowered, Path(folder)), precision)
+    metadata = json.dumps(contract.to_metadata(), sort_keys=True, ensure_ascii=False).encode()
+    path.write_bytes(add_metadata(_tidy(content, contract), METADATA_NAME, metadata))
+
+
+# The ONNX graph
+
+
+def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with the static shapes and the attributes that onnx2tf needs, made here instead of by onnxsim."""
+    model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    shapes = _static_shapes(model)
+    for node in model.graph.node:
+        if node.op_type == "Split":
+            _split_evenly(node, shapes)
+        elif node.op_type == "Resize":
+            _resize_to_constant(model.graph, node, shapes)
+    drop_dead_nodes(model.graph)
+    return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+
+
+def _static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    values = [*model.graph.value_info, *model.graph.input, *model.graph.output]
+    shapes = {value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim) for value in values}
+    return {name: shape for name, shape in shapes.items() if all(shape)}
+
+
+def _split_evenly(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Leave out the sizes of an even split: onnx2tf makes SPLIT_V of 64-bit sizes, which TFLite does not take."""
+    if len({shapes.get(name) for name in node.output}) == 1:
+        del node.input[1:]
+
+
+def _resize_to_constant(graph: onnx.GraphProto, node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Give all four target sizes as a constant; onnx2tf knows no resize of some axes."""
+    sides = size_of_resize(graph, node)
+    if sides is None or node.input[0] not in shapes:
+        return
+    name = f"{node.output[0]}_size"
+    sizes = np.array([*shapes[node.input[0]][:2], *sides], np.int64)
+    graph.initializer.append(onnx.numpy_helper.from_array(sizes, name))
+    node.input[3] = name
+
+
+# onnx2tf
+
+
+def _keras_model(graph: onnx.ModelProto, folder: str) -> tf_keras.Model:
+    """The Keras model that onnx2tf builds, without its simplifier, checks and files.
+
+    Given a graph and not a path, onnx2tf has no file to rewrite, so nothing happens outside folder.
+    """
+    tf_keras.backend.clear_session()  # restarts the numbers in layer names: a second call gives the same file
+    options: dict[str, object] = {
+        "not_use_onnxsim": True,
+        "not_use_opname_auto_generate": True,
+        "disable_strict_mode": True,
+        "disable_model_save": True,
+    }
+    if not hasattr(onnx2tf, _DOWNLOAD):
+        options["tflite_backend"] = "tf_converter"  # 2.x writes TFLite itself unless told otherwise; 1.x never does
+    with _patched("dummy_onnx_inference", _no_inference), _patched(_DOWNLOAD, _no_download, optional=True):
+        return _quietly(onnx2tf.convert, onnx_graph=graph, output_folder_path=folder, verbosity="error", **options)
+
+
+_DOWNLOAD = "download_test_image_data"  # of 1.x only
+
+
+def _no_inference(**_: object) -> None:
+    """Stands for the run of the ONNX model with whose results onnx2tf compares each MatMul.
+
+    It takes three quarters of the time and tries other orders of axes where a result differs. With static shapes there
+    is nothing to try, and the finished file is judged afterwards. onnx2tf goes on without when this raises.
+    """
+    raise ConversionError("left out: the finished file is judged instead")
+
+
+def _no_download() -> np.ndarray:
+    """Stands for the photos that onnx2tf 1.x downloads for that run."""
+    return np.zeros((1, 1, 1, 3), np.float32)
+
+
+@contextlib.contextmanager
+def _patched(name: str, substitute: Callable[..., object], *, optional: bool = False) -> Iterator[None]:
+    """Replace a function of onnx2tf's main module for a while.
+
+    Raises: ConversionError when this onnx2tf has no such function and it is not optional.
+    """
+    original = getattr(onnx2tf, name, None)
+    if original is None and not optional:
+        raise ConversionError(f"this onnx2tf ({onnx2tf.__version__}) has no function {name}; 1.29 and 2.6 have")
+    if original is not None:
+        setattr(onnx2tf, name, substitute)
+    try:
+        yield
+    finally:
+        if original is not None:
+            setattr(onnx2tf, name, original)
+
+
+def _quietly(function: Callable[..., object], **arguments: object) -> tf_keras.Model:
+    """Call a function that prints its errors and exits the process; raise them instead."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            return function(**arguments)
+    except SystemExit as stop:
+        raise ConversionError(printed.getvalue().strip() or f"onnx2tf stopped with status {stop.code}") from stop
+
+
+# TensorFlow
+
+
+def _saved_model(lowered: Lowered, folder: Path) -> Path:
+    """Save the model's one function. A plain tf.Module takes 1 s where Keras's own format takes 24 s."""
+    model, contract = lowered.model, lowered.contract
+    module = tf.Module()
+    module.variables_ = model.variables
+    image = tf.TensorSpec(model.inputs[0].shape, tf.float32, name=contract.input_name)
+    module.function = tf.function(lambda x: {contract.output_name: model(x, training=False)}, input_signature=[image])
+    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.function})
+    return folder
+
+
+def _convert(saved: Path, precision: str) -> bytes:
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved), signature_keys=[SIGNATURE])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]  # no Flex: apps would need its library
+    if precision == "fp16":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+    return converter.convert()
+
+
+def _tidy(content: bytes, contract: Contract) -> bytes:
+    """Name the input and output tensors, and drop what differs from run to run."""
+    model = parse(content)
+    model.metadata = [entry for entry in model.metadata if entry.name != _CONVERSION_METADATA]
+    graph = model.subgraphs[0]
+    for index, name in ((graph.inputs[0], contract.input_name), (graph.outputs[0], contract.output_name)):
+        graph.tensors[index].name = name.encode()
+    return pack(model)

@@ -1,0 +1,69 @@
+"""TFLite files on LiteRT's CPU interpreter, with its default XNNPACK delegate, as in an app."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from mvit_deploy.errors import DamagedFileError
+from mvit_deploy.runtimes.tensors import run_in_batches
+from mvit_deploy.runtimes.tflite_file import METADATA_NAME, read_metadata
+from mvit_deploy.spec import DeclaredMetadata, InputSpec, Interface, OutputSpec
+from mvit_deploy.spec import read_metadata as read_entries
+
+SIGNATURE = "serving_default"
+
+
+class TfliteRunner:
+    """An interpreter on the file's serving_default signature."""
+
+    name = "ai-edge-litert"
+    version = version("ai-edge-litert")
+    kind = "runtime"
+
+    def __init__(self, path: Path) -> None:
+        try:
+            content = path.read_bytes()
+            declared = _declared(content)
+            self._interpreter = Interpreter(model_content=content)
+            self._run = self._interpreter.get_signature_runner(SIGNATURE)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DamagedFileError(f"LiteRT cannot open {path.name}: {error}") from error
+        self.interface = _interface(self._run.get_input_details(), self._run.get_output_details(), declared)
+
+    def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        declared = self.interface.inputs[0]
+        return run_in_batches(pixels, declared, lambda tensor: self._run(**{declared.name: tensor}))
+
+
+def open_file(path: Path) -> TfliteRunner:
+    """Open a .tflite file. Raises: DamagedFileError."""
+    return TfliteRunner(path)
+
+
+def _declared(content: bytes) -> DeclaredMetadata:
+    """Raises: DamagedFileError when the file has no metadata of ours or they cannot be read."""
+    payload = read_metadata(content, METADATA_NAME)
+    if payload is None:
+        raise DamagedFileError(f"the file has no metadata {METADATA_NAME!r}, which give its colour order and range")
+    return read_entries(json.loads(payload))
+
+
+def _interface(inputs: dict[str, dict], outputs: dict[str, dict], declared: DeclaredMetadata) -> Interface:
+    return Interface(
+        format="tflite",
+        opset_or_spec="schema 3",
+        inputs=tuple(
+            InputSpec(name, *_form(detail), "NHWC", declared.value_range, declared.color_order)
+            for name, detail in inputs.items()
+        ),
+        outputs=tuple(OutputSpec(name, *_form(detail), meaning=name) for name, detail in outputs.items()),
+        labels=declared.labels,
+    )
+
+
+def _form(detail: dict) -> tuple[tuple[int, ...], str]:
+    """Shape, -1 where free, and type."""
+    return tuple(int(side) for side in detail["shape_signature"]), np.dtype(detail["dtype"]).name

@@ -1,0 +1,132 @@
+"""Decoding, resizing, and the set on which every file is judged."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mvit_deploy import images
+from mvit_deploy.errors import UsageError
+
+RED = (200, 30, 10)
+
+
+def save(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "RGBA", "LA", "CMYK", "I;16", "RGB"])
+def test_every_mode_of_an_image_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    suffix = ".jpg" if mode == "CMYK" else ".png"
+    source = Image.new("I;16", (40, 30), 40000) if mode == "I;16" else Image.new("RGB", (40, 30), RED).convert(mode)
+
+    decoded = images.decode(save(tmp_path / f"x{suffix}", source))
+
+    assert (decoded.mode, decoded.size) == ("RGB", (40, 30))
+
+
+def test_16_bits_keep_their_upper_8(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.png", Image.fromarray(np.full((4, 4), 40000, np.uint16)))
+
+    assert images.decode(path).getpixel((0, 0)) == (40000 >> 8,) * 3
+
+
+def test_transparency_is_laid_on_black(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.png", Image.new("RGBA", (4, 4), (200, 100, 50, 0)))
+
+    assert images.decode(path).getpixel((1, 1)) == (0, 0, 0)
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rows are columns
+    path = save(tmp_path / "x.jpg", Image.new("RGB", (40, 20), RED), exif=exif)
+
+    assert images.decode(path).size == (20, 40)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8\xff\xe0" + b"\0" * 30])
+def test_what_is_not_an_image_is_a_usage_error_that_names_it(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(content)
+
+    with pytest.raises(UsageError, match=r"broken\.jpg"):
+        images.decode(path)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (192, 320), (320, 192), (32, 32)])
+@pytest.mark.parametrize("source", [(1, 1), (1000, 300), (300, 1000), (33, 64)])
+def test_any_image_fills_any_size(size: tuple[int, int], source: tuple[int, int]) -> None:
+    pixels = images.resize_and_crop(Image.new("RGB", source, RED), size)
+
+    assert pixels.shape == (*size, 3)
+    assert pixels.dtype == np.uint8
+    assert (pixels == RED).all()
+
+
+def test_the_short_side_goes_to_288_and_the_centre_256_is_kept() -> None:
+    """The specification's preprocessing, by Pillow itself."""
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+
+    expected = Image.fromarray(noise).resize((384, 288), Image.Resampling.BILINEAR).crop((64, 16, 320, 272))
+
+    assert np.array_equal(images.resize_and_crop(Image.fromarray(noise), (256, 256)), np.asarray(expected))
+
+
+def test_the_verification_set_has_photos_noise_and_extremes() -> None:
+    found = images.verification_set((64, 96), seed=0)
+
+    assert found.pixels.shape[1:] == (64, 96, 3)
+    assert found.kinds.count("photo") >= 8
+    assert found.kinds.count("noise") >= 3
+    assert {"all 0", "all 255", "checkerboard"} <= set(found.names)
+    assert len(np.unique(found.pixels[found.names.index("checkerboard")])) == 2
+
+
+def test_noise_depends_on_the_seed_alone_and_seeds_differ() -> None:
+    first, again, other = (images.verification_set((32, 32), seed=seed) for seed in (1, 1, 9))
+
+    assert first.sha256 == again.sha256
+    assert first.sha256 != other.sha256
+
+
+def test_the_digest_tells_shapes_apart() -> None:
+    pixels = np.zeros((1, 32, 64, 3), np.uint8)
+    wide = images.ImageSet(pixels, ("noise",), ("a",))
+    high = images.ImageSet(pixels.reshape(1, 64, 32, 3), ("noise",), ("a",))
+
+    assert wide.sha256 != high.sha256
+
+
+def test_a_folder_joins_the_set_at_any_depth_in_order(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    save(tmp_path / "b" / "x.png", Image.new("RGB", (40, 40), RED))
+    save(tmp_path / "a.jpg", Image.new("RGB", (40, 40), RED))
+    (tmp_path / "notes.txt").write_text("not an image")
+
+    found = images.verification_set((32, 32), seed=0, folder=tmp_path)
+
+    assert found.names[-2:] == ("a.jpg", "b/x.png")
+    assert found.kinds[-2:] == ("photo", "photo")
+
+
+def test_a_folder_without_images_and_no_folder_are_usage_errors(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no images"):
+        images.list_images(tmp_path)
+    with pytest.raises(UsageError, match="not a folder"):
+        images.list_images(tmp_path / "missing")
+
+
+def test_every_built_in_photo_has_its_origin_beside_it() -> None:
+    folder = Path(images.__file__).parent / "photos"
+    origins = (folder / "ORIGINS.md").read_text(encoding="utf-8")
+
+    assert all(f"| `{photo.name}` |" in origins for photo in folder.glob("*.jpg"))
+    assert origins.count("| `") == len(list(folder.glob("*.jpg")))
+    assert all(
+        ".jpg` |" in line and ("Public domain" in line or "CC0" in line)
+        for line in origins.splitlines()
+        if line.startswith("| `")
+    )
