@@ -30,8 +30,10 @@ def expected_outputs(contract: Contract, file_format: str) -> list[OutputSpec]:
             OutputSpec(CLASS_PROBABILITIES, (1, *contract.output_shape), "float32", "probabilities"),
         ]
     batch = -1 if contract.dynamic_batch else 1
-    name = contract.output_name
-    return [OutputSpec(name, (batch, *contract.output_shape), "float32", name)]
+    name, shape = contract.output_name, contract.output_shape
+    if file_format == "tflite" and len(shape) == 3:
+        shape = (*shape[1:], shape[0])  # maps are channels-last there
+    return [OutputSpec(name, (batch, *shape), "float32", name)]
 
 
 def _input_faults(contract: Contract, found: InputSpec) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from torch import nn
 
 from mvit_deploy import chatter, images, reference, report, targets, verification, workplace
+from mvit_deploy.adopt import adopt
 from mvit_deploy.errors import CheckpointError, ConversionError, MissingLibraryError, MvitError, UsageError
 from mvit_deploy.images import ImageSet
 from mvit_deploy.nn.build import count_macs, count_parameters
@@ -132,7 +133,7 @@ def run(work: Work, on_step: Notify) -> Iterable[Report]:
     """Write and judge file after file. A failure of one does not stop the others."""
     for job in work.jobs:
         _remove_older(work.path_of(job))
-    fused = fuse(work.reference.module)
+    fused = fuse(adopt(work.reference.module))
     for target in dict.fromkeys(job.target for job in work.jobs):
         lower = _Lowering(fused, work)
         for job in (job for job in work.jobs if job.target == target):

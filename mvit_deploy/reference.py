@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mvit_deploy.adopt import is_kornia
 from mvit_deploy.checkpoints import load_checkpoint
 from mvit_deploy.errors import CheckpointError, UsageError
 from mvit_deploy.nn.backbone import MobileViT
@@ -89,7 +90,7 @@ def from_module(module: nn.Module, *, color_order: str | None) -> Reference:
     if color_order is None:
         color_order = "BGR" if "transformers" in origins else "RGB"
     facts = {"source": f"module {type(module).__module__}.{type(module).__qualname__}", "sha256": state_sha256(copied)}
-    variant = "kornia" if "kornia" in origins else "paper"
+    variant = "kornia" if is_kornia(copied) else "paper"
     return Reference(FirstTensor(copied), mode_of(copied), variant, color_order, facts)
 
 

@@ -70,6 +70,7 @@ class OutputSpec:
     shape: tuple[int, ...]
     dtype: str
     meaning: str
+    layout: str = ""  # NCHW or NHWC of a map, nothing for other outputs
 
 
 @dataclass(frozen=True)

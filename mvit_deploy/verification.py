@@ -51,7 +51,7 @@ def verify(path: Path, expected: Expectation) -> Verification:
     except runtimes.CannotRunHere as reason:
         return Verification(NOT_RUN, str(reason), found, runtime)
     output = numeric_output(found)
-    judgement = _judge(outputs[output.name], output.meaning, expected)
+    judgement = _judge(_channels_first(outputs[output.name], output), output.meaning, expected)
     return Verification(judgement.verdict, judgement.reason, found, runtime, output.name, judgement)
 
 
@@ -68,6 +68,11 @@ def inspect_only(path: Path, contract: Contract) -> Verification:
 def numeric_output(found: Interface) -> OutputSpec:
     """The output that holds numbers and not the name of a class."""
     return next(output for output in found.outputs if output.meaning != "label")
+
+
+def _channels_first(values: np.ndarray, output: OutputSpec) -> np.ndarray:
+    """A map as PyTorch lays it out; everything else as it is."""
+    return values.transpose(0, 3, 1, 2) if output.layout == "NHWC" else values
 
 
 def _judge(values: np.ndarray, meaning: str, expected: Expectation) -> Judgement:

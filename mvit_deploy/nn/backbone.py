@@ -15,7 +15,8 @@ class MobileViT(nn.Module):
     """The backbone: an image to the last map, as Kornia's class of that name gives it, with the paper's network.
 
     Args: mode xxs, xs or s; in_channels of the image; patch_size (height, width) of the blocks; dropout inside the
-    transformer layers, None for the paper's (0.05 for xxs, 0.1 for xs and s).
+    transformer layers, None for the paper's (0.05 for xxs, 0.1 for xs and s); variant paper, or kornia for the network
+    of Kornia's class, whose weights fit no other.
     Shapes: image (B, in_channels, H, W), float, RGB, [0, 1], no mean or std -> (B, 320 | 384 | 640, H/32, W/32).
     Raises: UsageError for an unknown mode; ShapeError, from forward too, for a size that is not a multiple of 32.
     Source: arXiv 2110.02178, table 4; apple/ml-cvnets branch cvnets-v0.1.
@@ -27,9 +28,10 @@ class MobileViT(nn.Module):
         in_channels: int = 3,
         patch_size: tuple[int, int] = (2, 2),
         dropout: float | None = None,
+        variant: str = "paper",
     ) -> None:
         super().__init__()
-        config = config_for(mode)
+        config = config_for(mode, variant)
         dropout = config.dropout if dropout is None else dropout
         self.config = config
         self.in_channels = in_channels
@@ -84,4 +86,5 @@ def _initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, mode="fan_out")
     elif isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,9 +1,10 @@
 """The three networks of the paper as a table (arXiv 2110.02178, table 4)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mvit_deploy.errors import ShapeError, UsageError
 from mvit_deploy.hints import did_you_mean
+from mvit_deploy.spec import VARIANTS
 
 HEADS = 4
 STRIDE = 32  # of the last map; image sizes are multiples of it
@@ -13,16 +14,24 @@ PAPER_CLASSES = 1000  # ImageNet-1k
 
 @dataclass(frozen=True)
 class TransformerStage:
-    """One of layer_3 to layer_5: a downsampling inverted residual, then a MobileViT block."""
+    """One of layer_3 to layer_5: a downsampling inverted residual, then a MobileViT block.
+
+    The fields after depth are the paper's where not said otherwise; Kornia's network differs in them.
+    """
 
     channels: int
     dim: int
     depth: int
+    head_dim: int
+    ffn_width: int
+    qkv_bias: bool = True
+    norm_after_local_proj: bool = False  # BatchNorm and SiLU behind the 1x1 convolution before unfold
+    norm_after_transformer: bool = True
 
 
 @dataclass(frozen=True)
 class Config:
-    """What a mode fixes. The FFN is 2 * dim wide and attention has 4 heads everywhere."""
+    """What a mode fixes. Attention has 4 heads everywhere."""
 
     mode: str
     expansion: int
@@ -31,6 +40,7 @@ class Config:
     stages: tuple[TransformerStage, TransformerStage, TransformerStage]
     dropout: float
 
+    variant: str = "paper"
     stem_channels: int = 16
 
     @property
@@ -40,7 +50,8 @@ class Config:
 
 
 def _stages(*rows: tuple[int, int, int]) -> tuple[TransformerStage, ...]:
-    return tuple(TransformerStage(*row) for row in rows)
+    """(channels, dim, depth) of each stage, with the paper's heads of dim / 4 and FFN of 2 * dim."""
+    return tuple(TransformerStage(c, dim, depth, dim // HEADS, 2 * dim) for c, dim, depth in rows)
 
 
 CONFIGS = {
@@ -51,14 +62,35 @@ CONFIGS = {
 MODES = tuple(CONFIGS)
 
 
-def config_for(mode: str) -> Config:
-    """The configuration of a mode.
+def config_for(mode: str, variant: str = "paper") -> Config:
+    """The configuration of a mode, of the paper's network or Kornia's.
 
-    Raises: UsageError for a mode that is not xxs, xs or s, with the nearest one.
+    Raises: UsageError for a mode that is not xxs, xs or s, with the nearest one, or an unknown variant.
     """
     if mode not in CONFIGS:
         raise UsageError(f"unknown mode {mode!r}; known: {', '.join(MODES)}{did_you_mean(mode, MODES)}")
-    return CONFIGS[mode]
+    if variant not in VARIANTS:
+        raise UsageError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}{did_you_mean(variant, VARIANTS)}")
+    return CONFIGS[mode] if variant == "paper" else _kornia(CONFIGS[mode])
+
+
+def _kornia(config: Config) -> Config:
+    """Kornia's network: narrow heads, no bias in qkv, wider FFNs, and its norms in other places.
+
+    Source: kornia 0.9.0 kornia/models/vit_mobile.py. Its order in the fusion is left to the loader of its weights.
+    """
+    stages = tuple(
+        replace(
+            stage,
+            head_dim=8,
+            ffn_width=factor * stage.dim,
+            qkv_bias=False,
+            norm_after_local_proj=True,
+            norm_after_transformer=False,
+        )
+        for stage, factor in zip(config.stages, (2, 4, 4), strict=True)
+    )
+    return replace(config, stages=stages, variant="kornia", dropout=0.0)
 
 
 def check_image_size(height: int, width: int) -> None:

@@ -12,35 +12,35 @@ class Attention(nn.Module):
     """Multi-head self-attention over N, written out as matmul, softmax, matmul (no fused operator).
 
     The rows of qkv are [q of all heads | k | v], each head-major; q is scaled by head_dim^-0.5 before the product.
-    Shapes: (B', N, d) -> (B', N, d).
+    Shapes: (B', N, d) -> (B', N, d); the heads are c wide, together h*c.
     Source: apple/ml-cvnets v0.1 layers/multi_head_attention.py.
     """
 
-    def __init__(self, dim: int, heads: int = HEADS) -> None:
+    def __init__(self, dim: int, head_dim: int, *, heads: int = HEADS, qkv_bias: bool = True) -> None:
         super().__init__()
         self.heads = heads
-        self.head_dim = dim // heads
-        self.scale = self.head_dim**-0.5
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
+        self.head_dim = head_dim
+        self.scale = head_dim**-0.5
+        self.qkv = nn.Linear(dim, 3 * heads * head_dim, bias=qkv_bias)
+        self.out = nn.Linear(heads * head_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        count, dim = int(x.shape[1]), int(x.shape[2])
+        count = int(x.shape[1])
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         q, k, v = (t.reshape(-1, count, self.heads, self.head_dim).transpose(1, 2) for t in (q, k, v))  # (B', h, N, c)
         weights = ((q * self.scale) @ k.transpose(-2, -1)).softmax(dim=-1)  # (B', h, N, N)
-        y = (weights @ v).transpose(1, 2).reshape(-1, count, dim)  # (B', N, d)
+        y = (weights @ v).transpose(1, 2).reshape(-1, count, self.heads * self.head_dim)  # (B', N, h*c)
         return self.out(y)
 
 
 class FeedForward(nn.Module):
-    """Linear to 2d, SiLU, Linear back. Shapes: (B', N, d) -> (B', N, d)."""
+    """Linear to width, SiLU, Linear back. Shapes: (B', N, d) -> (B', N, d)."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, width: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, 2 * dim)
+        self.fc1 = nn.Linear(dim, width)
         self.act = nn.SiLU()
-        self.fc2 = nn.Linear(2 * dim, dim)
+        self.fc2 = nn.Linear(width, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(self.act(self.fc1(x)))
@@ -49,12 +49,12 @@ class FeedForward(nn.Module):
 class TransformerLayer(nn.Module):
     """Pre-norm attention and feed-forward, each with dropout and a residual. Shapes: (B', N, d) -> (B', N, d)."""
 
-    def __init__(self, dim: int, dropout: float) -> None:
+    def __init__(self, stage: TransformerStage, dropout: float) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.attention = Attention(dim)
-        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.ffn = FeedForward(dim)
+        self.norm1 = nn.LayerNorm(stage.dim, eps=NORM_EPS)
+        self.attention = Attention(stage.dim, stage.head_dim, qkv_bias=stage.qkv_bias)
+        self.norm2 = nn.LayerNorm(stage.dim, eps=NORM_EPS)
+        self.ffn = FeedForward(stage.dim, stage.ffn_width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,9 +74,13 @@ class MobileViTBlock(nn.Module):
         super().__init__()
         self.patch = patch
         self.local_conv = ConvNorm(stage.channels, stage.channels, 3)
-        self.local_proj = nn.Conv2d(stage.channels, stage.dim, 1, bias=False)
-        self.transformer = nn.Sequential(*(TransformerLayer(stage.dim, dropout) for _ in range(stage.depth)))
-        self.norm = nn.LayerNorm(stage.dim, eps=NORM_EPS)
+        self.local_proj = (
+            ConvNorm(stage.channels, stage.dim, 1)
+            if stage.norm_after_local_proj
+            else nn.Conv2d(stage.channels, stage.dim, 1, bias=False)
+        )
+        self.transformer = nn.Sequential(*(TransformerLayer(stage, dropout) for _ in range(stage.depth)))
+        self.norm = nn.LayerNorm(stage.dim, eps=NORM_EPS) if stage.norm_after_transformer else nn.Identity()
         self.proj = ConvNorm(stage.dim, stage.channels, 1)
         self.fusion = ConvNorm(2 * stage.channels, stage.channels, 3)
 

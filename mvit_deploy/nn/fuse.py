@@ -56,11 +56,11 @@ class DeployAttention(nn.Module):
         self.out = attention.out
 
     def forward(self, x: Tensor) -> Tensor:
-        count, dim = int(x.shape[1]), int(x.shape[2])
+        count = int(x.shape[1])
         qkv = self.qkv(x).reshape(-1, count, 3 * self.heads, self.head_dim).transpose(1, 2)  # (B', 3h, N, c)
         q, k, v = qkv.split((self.heads,) * 3, dim=1)  # (B', h, N, c)
         weights = (q @ k.transpose(-2, -1)).softmax(dim=-1)  # (B', h, N, N)
-        y = (weights @ v).transpose(1, 2).reshape(-1, count, dim)  # (B', N, d)
+        y = (weights @ v).transpose(1, 2).reshape(-1, count, self.heads * self.head_dim)  # (B', N, h*c)
         return self.out(y)
 
 
@@ -72,7 +72,7 @@ class DeployLayer(nn.Module):
         self.norm1 = _bare(layer.norm1)
         self.attention = DeployAttention(layer.attention, layer.norm1)
         self.norm2 = _bare(layer.norm2)
-        self.ffn = FeedForward(layer.ffn.fc1.in_features)
+        self.ffn = FeedForward(layer.ffn.fc1.in_features, layer.ffn.fc1.out_features)
         self.ffn.fc1 = _linear(*_absorb_affine(layer.ffn.fc1, layer.norm2))
         self.ffn.fc2 = layer.ffn.fc2
 
@@ -88,10 +88,12 @@ class DeployBlock(nn.Module):
         super().__init__()
         self.patch = block.patch
         self.local_conv = fold_norm(block.local_conv)
-        self.local_proj = block.local_proj
+        self.local_proj = _fused(block.local_proj)
         self.transformer = nn.Sequential(*(DeployLayer(layer) for layer in block.transformer))
-        self.norm = _bare(block.norm)
-        self.proj = _absorb_affine_into_1x1(fold_norm(block.proj), block.norm)
+        has_norm = isinstance(block.norm, nn.LayerNorm)
+        self.norm = _bare(block.norm) if has_norm else nn.Identity()
+        proj = fold_norm(block.proj)
+        self.proj = _absorb_affine_into_1x1(proj, block.norm) if has_norm else proj
         self.fusion = fold_norm(block.fusion)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,7 +111,8 @@ _FORMS = {ConvNorm: fold_norm, MobileViTBlock: DeployBlock}
 def _absorb_affine(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
     """Weight and bias, in float64, of linear(norm) when the norm before it has lost its affine."""
     weight = linear.weight.double()
-    return weight * norm.weight.double(), linear.bias.double() + weight @ norm.bias.double()
+    shift = weight @ norm.bias.double()
+    return weight * norm.weight.double(), shift if linear.bias is None else linear.bias.double() + shift
 
 
 def _absorb_affine_into_1x1(proj: nn.Sequential, norm: nn.LayerNorm) -> nn.Sequential:

@@ -59,9 +59,13 @@ def _interface(inputs: dict[str, dict], outputs: dict[str, dict], declared: Decl
             InputSpec(name, *_form(detail), "NHWC", declared.value_range, declared.color_order)
             for name, detail in inputs.items()
         ),
-        outputs=tuple(OutputSpec(name, *_form(detail), meaning=name) for name, detail in outputs.items()),
+        outputs=tuple(_output(name, *_form(detail)) for name, detail in outputs.items()),
         labels=declared.labels,
     )
+
+
+def _output(name: str, shape: tuple[int, ...], dtype: str) -> OutputSpec:
+    return OutputSpec(name, shape, dtype, meaning=name, layout="NHWC" if len(shape) == 4 else "")
 
 
 def _form(detail: dict) -> tuple[tuple[int, ...], str]:

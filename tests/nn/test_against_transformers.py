@@ -1,10 +1,9 @@
 """The same weights in Hugging Face transformers' MobileViT give the same logits."""
 
-import re
-
 import pytest
 import torch
 
+from mvit_deploy.checkpoints import huggingface
 from mvit_deploy.nn.config import CONFIGS
 from mvit_deploy.nn.heads.classification import Classifier
 from tests.conftest import sensitive
@@ -12,29 +11,6 @@ from tests.conftest import sensitive
 transformers = pytest.importorskip("transformers")
 
 SIZES = [(256, 256), (224, 224), (192, 320), (160, 288)]
-_RENAMES = [
-    (r"^head\.fc\.", "classifier."),
-    (r"^backbone\.stem\.", "mobilevit.conv_stem."),
-    (r"^backbone\.conv_exp\.", "mobilevit.conv_1x1_exp."),
-    (r"^backbone\.layer_([12])\.(\d)\.", r"mobilevit.encoder.layer.{\1}.layer.\2."),
-    (r"^backbone\.layer_([345])\.0\.", r"mobilevit.encoder.layer.{\1}.downsampling_layer."),
-    (r"^backbone\.layer_([345])\.1\.", r"mobilevit.encoder.layer.{\1}."),
-    (r"\.expand\.", ".expand_1x1."),
-    (r"\.depthwise\.", ".conv_3x3."),
-    (r"\.reduce\.", ".reduce_1x1."),
-    (r"\.local_conv\.", ".conv_kxk."),
-    (r"\.local_proj\.", ".conv_1x1.conv."),
-    (r"\.proj\.(?=conv|bn)", ".conv_projection."),
-    (r"\.transformer\.(\d)\.", r".transformer.layer.\1."),
-    (r"\.norm1\.", ".layernorm_before."),
-    (r"\.norm2\.", ".layernorm_after."),
-    (r"(layer\.\{\d\})\.norm\.", r"\1.layernorm."),
-    (r"\.attention\.out\.", ".attention.output.dense."),
-    (r"\.ffn\.fc1\.", ".intermediate.dense."),
-    (r"\.ffn\.fc2\.", ".output.dense."),
-    (r"\.conv\.", ".convolution."),
-    (r"\.bn\.", ".normalization."),
-]
 
 
 def hugging_face_twin(model: Classifier) -> torch.nn.Module:
@@ -54,17 +30,15 @@ def hugging_face_twin(model: Classifier) -> torch.nn.Module:
 
 
 def _hugging_face_state(model: Classifier) -> dict[str, torch.Tensor]:
+    """The weights under transformers' keys; that these fit is what strict loading over there says."""
     state = {}
     for key, tensor in model.state_dict().items():
-        name = key
-        for pattern, replacement in _RENAMES:
-            name = re.sub(pattern, replacement, name)
-        name = re.sub(r"\{(\d)\}", lambda m: str(int(m[1]) - 1), name)
-        if ".attention.qkv." in name:
-            for part, rows in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
-                state[name.replace("attention.qkv", f"attention.attention.{part}")] = rows
-        else:
+        name = huggingface.key_of(key)
+        if ".qkv." not in name:
             state[name] = tensor
+            continue
+        for part, rows in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+            state[name.replace(".qkv.", f".attention.{part}.")] = rows
     return state
 
 

@@ -1,0 +1,61 @@
+"""Kornia's MobileViT: another network under the same name (its own variant here), without a head.
+
+Source: kornia 0.9.0 kornia/models/vit_mobile.py (kornia/contrib/vit_mobile.py before 0.9).
+"""
+
+import re
+
+import torch
+from torch import Tensor
+
+from mvit_deploy.checkpoints.strict import load_strictly
+from mvit_deploy.errors import CheckpointError
+from mvit_deploy.nn.backbone import MobileViT
+from mvit_deploy.nn.config import CONFIGS
+
+_LAST_CONV = "conv2.0.weight"
+_INVERTED = {"1.0": 0, "2.0": 1, "2.1": 2, "2.2": 3, "3.0": 4, "4.0": 5, "5.0": 6}  # layer.block -> index in mv2
+_BLOCK_PARTS = {"local_conv": "conv1", "local_proj": "conv2", "proj": "conv3", "fusion": "conv4"}
+_CONVOLUTIONS = {"expand": (0, 1), "depthwise": (3, 4), "reduce": (6, 7)}  # positions of conv and bn
+_LAYER_PARTS = {
+    "norm1": "0.norm",
+    "attention.qkv": "0.fn.to_qkv",
+    "attention.out": "0.fn.to_out.0",
+    "norm2": "1.norm",
+    "ffn.fc1": "1.fn.net.0",
+    "ffn.fc2": "1.fn.net.3",
+}
+
+
+def load(tensors: dict[str, Tensor], patch_size: tuple[int, int] = (2, 2)) -> MobileViT:
+    """Kornia's variant of the backbone with these weights, in eval mode.
+
+    Raises: CheckpointError unless the tensors are those of Kornia's class, every key and shape.
+    """
+    last, stem = tensors.get(_LAST_CONV), tensors.get("conv1.0.weight")
+    modes = [m for m, c in CONFIGS.items() if last is not None and stem is not None and len(last) == c.out_channels]
+    if not modes:
+        raise CheckpointError(f"not Kornia's MobileViT: no {_LAST_CONV} of a known width")
+    model = MobileViT(modes[0], in_channels=stem.shape[1], patch_size=patch_size, variant="kornia")
+    load_strictly(model, {key: _shortcut_first(key, tensor) for key, tensor in tensors.items()}, key_of)
+    return model.eval()
+
+
+def key_of(ours: str) -> str:
+    """Kornia's key for one of ours."""
+    if match := re.fullmatch(r"layer_(\d\.\d)\.(expand|depthwise|reduce)\.(conv|bn)\.(\w+)", ours):
+        block, part, kind, leaf = match.groups()
+        return f"mv2.{_INVERTED[block]}.conv.{_CONVOLUTIONS[part][kind == 'bn']}.{leaf}"
+    if match := re.fullmatch(r"layer_(\d)\.1\.transformer\.(\d)\.(.+)\.(\w+)", ours):
+        stage, layer, part, leaf = match.groups()
+        return f"mvit.{int(stage) - 3}.transformer.layers.{layer}.{_LAYER_PARTS[part]}.{leaf}"
+    name = re.sub(r"^layer_(\d)\.1\.(\w+)", lambda m: f"mvit.{int(m[1]) - 3}.{_BLOCK_PARTS[m[2]]}", ours)
+    name = re.sub(r"^stem\b", "conv1", re.sub(r"^conv_exp\b", "conv2", name))
+    return name.replace(".conv.", ".0.").replace(".bn.", ".1.")
+
+
+def _shortcut_first(key: str, tensor: Tensor) -> Tensor:
+    """Kornia joins (global, shortcut) before the fusion, the paper (shortcut, global): swap the halves of the input."""
+    if not re.fullmatch(r"mvit\.\d\.conv4\.0\.weight", key):
+        return tensor
+    return torch.cat(tensor.chunk(2, dim=1)[::-1], dim=1)
