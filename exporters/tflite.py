@@ -22,6 +22,7 @@ from torch import nn
 
 from exporters.onnx import drop_dead_nodes, size_of_resize, trace
 from mvit_deploy.errors import ConversionError
+from mvit_deploy.nn.channels_last import channels_last
 from mvit_deploy.runtimes.tflite_file import METADATA_NAME, add_metadata, pack, parse
 from mvit_deploy.spec import Contract, Settings
 
@@ -67,7 +68,7 @@ def lower(module: nn.Module, contract: Contract, settings: Settings) -> Lowered:
 
     Raises: ConversionError when onnx2tf gives up.
     """
-    graph = _prepare(trace(module, contract, "fp32", opset=_OPSET))
+    graph = _prepare(trace(channels_last(module), contract, "fp32", opset=_OPSET))
     with tempfile.TemporaryDirectory() as folder, _process_state():
         sys.setrecursionlimit(max(_RECURSION, sys.getrecursionlimit()))
         return Lowered(_keras_model(graph, folder), contract)

@@ -44,14 +44,44 @@ def fold(tokens: Tensor, size: tuple[int, int], patch: tuple[int, int]) -> Tenso
     ph, pw = patch
     height, width = size
     _check_divides(height, width, patch)
-    nh, nw = height // ph, width // pw
+    nw = width // pw
     count, channels = int(tokens.shape[1]), int(tokens.shape[2])
-    if count != nh * nw:
-        raise ShapeError(f"{count} tokens do not fill a {height}x{width} map with patches of {ph}x{pw}")
+    _check_fills(count, size, patch)
     x = tokens.transpose(1, 2)  # (P*B, C, N)
     x = x.reshape(ph, pw, -1, nw)  # (ph, pw, B*C*nh, nw)
     x = x.permute(2, 0, 3, 1)  # (B*C*nh, ph, nw, pw)
     return x.reshape(-1, channels, height, width)  # (B, C, H, W)
+
+
+def unfold_channels_last(x: Tensor, patch: tuple[int, int]) -> Tensor:
+    """unfold for runtimes with channels-last maps: the first permutation costs nothing there, two transposes remain.
+
+    Shapes: x (B, C, H, W) -> (B, P, N, C); [b, p] is row p*B + b of unfold.
+    Raises: ShapeError if the patch does not divide H and W.
+    """
+    ph, pw = patch
+    channels, height, width = static_size(x)
+    _check_divides(height, width, patch)
+    nh, nw = height // ph, width // pw
+    x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
+    x = x.reshape(-1, ph, nw, pw * channels).transpose(1, 2)  # (B*nh, nw, ph, pw*C)
+    return x.reshape(-1, nh * nw, ph * pw, channels).transpose(1, 2)  # (B, P, N, C)
+
+
+def fold_channels_last(tokens: Tensor, size: tuple[int, int], patch: tuple[int, int]) -> Tensor:
+    """The exact inverse of unfold_channels_last.
+
+    Shapes: tokens (B, P, N, C) -> (B, C, H, W) with size = (H, W).
+    Raises: ShapeError if the patch does not divide H and W or N does not fit them.
+    """
+    ph, pw = patch
+    height, width = size
+    _check_divides(height, width, patch)
+    _check_fills(int(tokens.shape[2]), size, patch)
+    channels = int(tokens.shape[3])
+    x = tokens.transpose(1, 2)  # (B, N, P, C)
+    x = x.reshape(-1, width // pw, ph, pw * channels).transpose(1, 2)  # (B*nh, ph, nw, pw*C)
+    return x.reshape(-1, height, width, channels).permute(0, 3, 1, 2)  # (B, C, H, W)
 
 
 def round_up(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
@@ -68,6 +98,12 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     if static_size(x)[1:] == tuple(size):
         return x
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def _check_fills(count: int, size: tuple[int, int], patch: tuple[int, int]) -> None:
+    (height, width), (ph, pw) = size, patch
+    if count != (height // ph) * (width // pw):
+        raise ShapeError(f"{count} tokens do not fill a {height}x{width} map with patches of {ph}x{pw}")
 
 
 def _check_divides(height: int, width: int, patch: tuple[int, int]) -> None:

@@ -12,12 +12,14 @@ _ALIGNMENT = 16  # what the schema asks of Buffer.data (force_align: 16); the Py
 def add_metadata(model: bytes, name: str, payload: bytes) -> bytes:
     """The model with a named payload added, or replaced if the name is taken. Same input, same bytes."""
     content = parse(model)
-    content.metadata = [entry for entry in content.metadata or [] if entry.name != name.encode()]
-    entry, buffer = schema.MetadataT(), schema.BufferT()
-    entry.name, entry.buffer = name.encode(), len(content.buffers)
-    buffer.data = np.frombuffer(payload, np.uint8)
-    content.metadata.append(entry)
-    content.buffers.append(buffer)
+    content.metadata = content.metadata or []
+    entry = next((entry for entry in content.metadata if entry.name == name.encode()), None)
+    if entry is None:
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = name.encode(), len(content.buffers)
+        content.metadata.append(entry)
+        content.buffers.append(schema.BufferT())
+    content.buffers[entry.buffer].data = np.frombuffer(payload, np.uint8)
     return pack(content)
 
 

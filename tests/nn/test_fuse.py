@@ -9,7 +9,9 @@ from torch import nn
 from mvit_deploy import images
 from mvit_deploy.checkpoints import load_checkpoint
 from mvit_deploy.nn.backbone import MobileViT
-from mvit_deploy.nn.build import randomize
+from mvit_deploy.nn.build import QK_GAIN, randomize
+from mvit_deploy.nn.channels_last import channels_last
+from mvit_deploy.nn.encoder import Attention
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.nn.layers import ConvNorm
 from tests.conftest import sensitive
@@ -69,3 +71,37 @@ def test_a_users_own_module_around_the_backbone_is_fused_inside() -> None:
     with torch.no_grad():
         assert relative(fused(image), model(image)) <= 2e-5
     assert not any(isinstance(m, nn.BatchNorm2d) for m in fused.modules())
+
+
+@pytest.mark.parametrize("mode", ["xxs", "xs", "s"])
+@pytest.mark.parametrize("size", [(64, 96), (128, 128), (224, 224)])
+def test_the_channels_last_form_gives_the_same_logits(mode: str, size: tuple[int, int]) -> None:
+    model, image = sensitive(mode), torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+
+    with torch.no_grad():
+        assert relative(channels_last(fuse(model))(image), model(image)) <= 1e-5
+
+
+def test_the_channels_last_form_of_kornias_network_keeps_its_layer_norms() -> None:
+    """Its tokens start behind an activation, so their mean cannot be moved into weights."""
+    model = randomize(MobileViT("xxs", variant="kornia"), seed=0).eval()
+    with torch.no_grad():
+        for part in model.modules():
+            if isinstance(part, Attention):  # the gain makes this network chaotic: fp32 itself is 1e-3 from float64
+                part.qkv.weight /= QK_GAIN
+    image = torch.rand(2, 3, 128, 64, generator=torch.Generator().manual_seed(0))
+
+    form = channels_last(fuse(model))
+
+    assert any(isinstance(m, nn.LayerNorm) for m in form.modules())
+    with torch.no_grad():
+        assert relative(form(image), model(image)) <= 2e-5
+
+
+def test_the_channels_last_form_leaves_the_fused_module_alone() -> None:
+    fused = fuse(sensitive("xxs"))
+    before = {key: tensor.clone() for key, tensor in fused.state_dict().items()}
+
+    channels_last(fused)
+
+    assert all(torch.equal(before[key], tensor) for key, tensor in fused.state_dict().items())

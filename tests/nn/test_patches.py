@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mvit_deploy.errors import ShapeError
-from mvit_deploy.nn.patches import fold, resize, round_up, unfold
+from mvit_deploy.nn.patches import fold, fold_channels_last, resize, round_up, unfold, unfold_channels_last
 
 sides = st.integers(1, 5)
 cases = st.tuples(st.integers(1, 4), st.integers(1, 6), sides, sides, st.integers(1, 4), st.integers(1, 4))
@@ -123,3 +123,16 @@ def test_resize_has_half_pixel_centres() -> None:
     resized = resize(torch.tensor([[[[0.0, 4.0], [0.0, 4.0]]]]), (2, 4))
 
     assert torch.allclose(resized[0, 0, 0], torch.tensor([0.0, 1.0, 3.0, 4.0]))
+
+
+@given(cases)
+@settings(max_examples=200, deadline=None)
+def test_the_channels_last_forms_are_the_same_rearrangement(case: tuple[int, ...]) -> None:
+    batch, channels, nh, nw, ph, pw = case
+    x = numbered(batch, channels, nh * ph, nw * pw)
+
+    tokens = unfold_channels_last(x, (ph, pw))
+
+    expected = unfold(x, (ph, pw)).reshape(ph * pw, batch, nh * nw, channels).transpose(0, 1)
+    assert torch.equal(tokens, expected)
+    assert torch.equal(fold_channels_last(tokens, x.shape[2:], (ph, pw)), x)

@@ -1,0 +1,185 @@
+"""What holds for every target, format and precision alike."""
+
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import mvit_deploy
+from exporters import TARGETS
+from mvit_deploy import images, reference, report, runtimes
+from mvit_deploy.nn.build import randomize
+from mvit_deploy.parity import MATCH, NOT_RUN
+from mvit_deploy.report import Report
+from tests.conftest import sensitive
+from tests.exporters.conftest import LABELS, SIZE
+
+pytestmark = pytest.mark.wheel
+FORMATS = [name for target in TARGETS.values() for name in target.formats]
+FILES = [f"{name} {precision}" for name in FORMATS for precision in ("fp32", "fp16")]
+RUNS_HERE = [name for name in FILES if not name.startswith("ml") or platform.system() == "Darwin"]
+
+
+def test_every_format_and_precision_of_the_table_is_covered(labelled: dict[str, Report]) -> None:
+    """A new target, format or precision fails here until the fixture has it."""
+    offered = {f"{name} {p}" for t in TARGETS.values() for name in t.formats for p in t.precisions}
+
+    assert set(labelled) == set(FILES) == offered
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_verdict_is_match_where_the_file_can_run_and_not_run_elsewhere(
+    labelled: dict[str, Report], name: str
+) -> None:
+    found = labelled[name]
+
+    expected = (MATCH, 0) if name in RUNS_HERE else (NOT_RUN, 3)
+    assert (found.verdict, found.exit_code) == expected, found.reason
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_file_says_what_it_was_asked_to_be(labelled: dict[str, Report], name: str) -> None:
+    interface = runtimes.open_file(labelled[name].path).interface
+
+    (image,) = interface.inputs
+    assert image.name == "image"
+    assert image.shape == ((1, 3, *SIZE) if image.layout == "NCHW" else (1, *SIZE, 3))
+    assert (image.range, image.color_order) == ((0.0, 1.0), "RGB")
+    assert interface.labels == LABELS
+    core_ml = {"classLabel", "classLabel_probs"}
+    assert {o.name for o in interface.outputs} == (core_ml if name.startswith("ml") else {"logits"})
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_report_beside_the_file_is_the_one_returned_and_its_digest_is_the_files(
+    labelled: dict[str, Report], name: str
+) -> None:
+    found = labelled[name]
+
+    written = json.loads(report.report_path(found.path).read_text(encoding="utf-8"))
+    assert written == json.loads(json.dumps(found.content))
+    assert written["artifact"]["sha256"] == report.sha256_of(found.path)
+    assert written["artifact"]["size_bytes"] == report.size_of(found.path)
+
+
+@pytest.mark.parametrize("name", RUNS_HERE)
+def test_a_file_gives_the_logits_of_the_original_module(labelled: dict[str, Report], name: str) -> None:
+    """Judged here with NumPy alone, not with the project's own numbers."""
+    pixels = np.random.default_rng(7).integers(0, 256, (3, *SIZE, 3), dtype=np.uint8)
+    with torch.no_grad():
+        expected = sensitive("xxs", 5)(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255).numpy()
+
+    found = runtimes.open_file(labelled[name].path).run(pixels)["logits"]
+
+    assert np.abs(found - expected).max() / np.abs(expected).max() < (1e-5 if "fp32" in name else 3e-2)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_fp16_stores_half_the_bytes(labelled: dict[str, Report], name: str) -> None:
+    form, precision = name.split()
+    if precision == "fp32":
+        parameters = labelled[name].content["model"]["parameters"]
+        assert report.size_of(labelled[name].path) > 4 * parameters * 0.95
+        return
+
+    assert report.size_of(labelled[name].path) < 0.6 * report.size_of(labelled[f"{form} fp32"].path)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_date_and_no_path_of_the_machine_is_in_a_file(labelled: dict[str, Report], name: str) -> None:
+    path = labelled[name].path
+    content = b"".join(p.read_bytes() for p in ([path] if path.is_file() else sorted(path.rglob("*"))) if p.is_file())
+
+    year = labelled[name].content["created"][:5].encode()
+    assert year not in content
+    for folder in {Path(mvit_deploy.__file__).parent.parent, Path.home(), path.parent}:
+        assert str(folder).encode() not in content
+
+
+def test_a_second_run_gives_the_same_bytes(labelled: dict[str, Report], tmp_path: Path) -> None:
+    options = {"labels": LABELS, "image_size": SIZE, "output": tmp_path, "precision": "fp32,fp16"}
+    again = mvit_deploy.export(sensitive("xxs", 5), target="all", **options)
+    again += mvit_deploy.export(sensitive("xxs", 5), target="coreml", format="mlmodel", **options)
+
+    for second in again:
+        first = labelled[f"{second.path.suffix[1:]} {second.content['artifact']['precision']}"]
+        assert report.sha256_of(second.path) == report.sha256_of(first.path), second.path.name
+
+
+@pytest.mark.parametrize("size", [(224, 224), (160, 288)])
+def test_odd_maps_are_resized_in_every_file(tmp_path: Path, size: tuple[int, int]) -> None:
+    """The paper's bilinear resize inside the block, where stage 5 is 7x7 or 5x9."""
+    found = mvit_deploy.export(sensitive("xxs", 5), target="all", precision="fp32", image_size=size, output=tmp_path)
+
+    assert [r.verdict for r in found] == [MATCH, MATCH if platform.system() == "Darwin" else NOT_RUN, MATCH]
+
+
+def test_a_users_own_sequential_around_the_backbone_exports_to_every_target(tmp_path: Path) -> None:
+    """The sentence in Kornia's documentation."""
+    model = nn.Sequential(
+        mvit_deploy.MobileViT(mode="xxs"), nn.AvgPool2d(256 // 32, 1), nn.Flatten(), nn.Linear(320, 1000)
+    )
+    randomize(model, seed=0).train()
+    before = reference.state_sha256(model)
+
+    found = mvit_deploy.export(model, target="all", precision="fp32", output=tmp_path)
+
+    assert {r.verdict for r in found} <= {MATCH, NOT_RUN}
+    assert [r.verdict for r in found].count(MATCH) >= 2
+    assert model.training
+    assert reference.state_sha256(model) == before
+
+
+@pytest.mark.parametrize("origin", ["kornia", "kornia alone", "transformers"])
+def test_modules_of_other_libraries_export_to_every_target(tmp_path: Path, origin: str) -> None:
+    model = foreign(origin)
+
+    found = mvit_deploy.export(model, target="all", precision="fp32", image_size=64, output=tmp_path)
+
+    assert {r.verdict for r in found} <= {MATCH, NOT_RUN}, [r.reason for r in found]
+    assert [r.verdict for r in found].count(MATCH) >= 2
+    assert all(("_kornia" in r.path.name) == ("kornia" in origin) for r in found)
+    colors = {r.content["artifact"]["inputs"][0]["color_order"] for r in found}
+    assert colors == ({"BGR"} if origin == "transformers" else {"RGB"})
+
+
+def foreign(origin: str) -> nn.Module:
+    """Another library's MobileViT with sensitive weights."""
+    if origin == "transformers":
+        transformers = pytest.importorskip("transformers")
+        return randomize(transformers.MobileViTForImageClassification(transformers.MobileViTConfig()), seed=0)
+    vit_mobile = pytest.importorskip("kornia.models.vit_mobile")
+    backbone = vit_mobile.MobileViT(mode="xxs")
+    if origin == "kornia alone":
+        return randomize(backbone, seed=0)
+    return randomize(nn.Sequential(backbone, nn.AvgPool2d(2, 1), nn.Flatten(), nn.Linear(320, 10)), seed=0)
+
+
+def test_bgr_is_declared_and_fed(tmp_path: Path) -> None:
+    """A module that takes BGR gets a file that says so; what is judged is the same photo through both."""
+    found = mvit_deploy.export(sensitive("xxs", 5), target="onnx", color_order="BGR", image_size=64, output=tmp_path)
+    declared = runtimes.open_file(found[0].path).interface.inputs[0]
+
+    assert declared.color_order == "BGR"
+    assert found[0].verdict == MATCH
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["xxs", "xs", "s"])
+@pytest.mark.parametrize("size", [(256, 256), (224, 224), (192, 320)], ids=lambda s: f"{s[0]}x{s[1]}")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_whole_matrix_of_modes_and_sizes(tmp_path: Path, mode: str, size: tuple[int, int], seed: int) -> None:
+    found = mvit_deploy.export(mode, target="all", precision="fp32,fp16", image_size=size, seed=seed, output=tmp_path)
+
+    assert {r.path.suffix: r.verdict for r in found if r.verdict != MATCH} in ({}, {".mlpackage": NOT_RUN})
+    assert len(found) == 6
+
+
+def test_verification_inputs_are_the_same_for_every_target(labelled: dict[str, Report]) -> None:
+    digests = {r.content["verification"]["inputs"]["sha256"] for r in labelled.values()}
+
+    assert digests == {images.verification_set(SIZE, seed=0).sha256}
