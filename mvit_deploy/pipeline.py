@@ -187,9 +187,12 @@ def _convert(job: Job, lower: _Lowering, partial: Path) -> None:
         try:
             exporter = targets.exporter(job.target)
             exporter.write(lower(job), job.precision, partial)
-        except (MvitError, OSError):
+        except MvitError:
             raise
         except Exception as error:
+            workplace.check_space(partial.parent)  # libraries report a full disk in words of their own
+            if isinstance(error, OSError):
+                raise
             raise ConversionError(f"{_explain(error)}; the converter's log: {log_file}") from error
 
 

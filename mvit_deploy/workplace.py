@@ -1,5 +1,6 @@
 """Files on their way: written under a temporary name beside their final one, put in place whole or not at all."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -8,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mvit_deploy.errors import UsageError
+
+LEAST_SPACE_BYTES = 100_000
 
 
 @contextmanager
@@ -35,6 +38,12 @@ def check_output(output: Path) -> None:
         raise UsageError(f"the output path {output} leads through a file; give a folder") from error
     except OSError as error:
         raise UsageError(f"cannot write to the output folder {output}: {error.strerror}") from error
+
+
+def check_space(folder: Path) -> None:
+    """Raises: OSError (ENOSPC) when the disk of a folder has next to nothing left."""
+    if shutil.disk_usage(folder).free < LEAST_SPACE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def remove(path: Path) -> None:

@@ -12,7 +12,6 @@ from mvit_deploy.checkpoints import timm
 from mvit_deploy.cli.export import main
 from tests.conftest import sensitive
 
-pytestmark = pytest.mark.wheel
 USAGE, MISSING, CHECKPOINT = 2, 4, 5
 BASE = {"--mode": "xxs", "--target": "onnx", "--image-size": "64"}
 
