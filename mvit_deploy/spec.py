@@ -10,7 +10,6 @@ PRECISION_ALIASES = {"int8": "w8a8"}
 TASKS = ("classification", "detection", "segmentation")
 VARIANTS = ("paper", "kornia")
 DEFAULT_IMAGE_SIZE = {"classification": (256, 256), "detection": (320, 320), "segmentation": (512, 512)}
-DEFAULT_NUM_CLASSES = {"classification": 1000, "detection": 81, "segmentation": 21}
 
 INPUT_NAME = "image"
 METADATA_PREFIX = "mvit_deploy."

@@ -11,10 +11,6 @@ from mvit_deploy.nn.heads.classification import Classifier, classifier
 QK_GAIN = 3.0
 
 
-def build(mode: str, num_classes: int = PAPER_CLASSES, *, seed: int = 0) -> Classifier:
-    return seeded_classifier(mode, num_classes, seed=seed)
-
-
 def seeded_classifier(mode: str, num_classes: int = PAPER_CLASSES, *, seed: int = 0) -> Classifier:
     """A classifier in eval mode whose random weights depend on the seed alone and react to any fault in a graph."""
     model = classifier(mode, num_classes)
