@@ -1,6 +1,7 @@
 """The arrows between the packages, read from the imports; who may import what."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,15 @@ def test_every_runtime_has_the_same_verb(target: str) -> None:
     functions = {node.name: [a.arg for a in node.args.args] for node in tree.body if isinstance(node, ast.FunctionDef)}
 
     assert functions["open_file"] == ["path"]
+
+
+@pytest.mark.skipif("MVIT_WHEEL" not in os.environ, reason="this run is not against the built wheel")
+def test_the_wheel_holds_both_packages_and_the_photos() -> None:
+    site = Path(os.environ["MVIT_WHEEL"])
+
+    assert all(folder.is_relative_to(site) for folder in PACKAGES.values())
+    assert len(list((PACKAGES["mvit_deploy"] / "photos").glob("*.jpg"))) >= 8
+    assert {"LICENSE", "NOTICE"} <= {path.name for path in site.rglob("*.dist-info/licenses/*")}
 
 
 def test_help_loads_no_heavy_library() -> None:

@@ -18,7 +18,6 @@ from mvit_deploy.report import Report
 from tests.conftest import sensitive
 from tests.exporters.conftest import LABELS, SIZE
 
-pytestmark = pytest.mark.wheel
 FORMATS = [name for target in TARGETS.values() for name in target.formats]
 FILES = [f"{name} {precision}" for name in FORMATS for precision in ("fp32", "fp16")]
 RUNS_HERE = [name for name in FILES if not name.startswith("ml") or platform.system() == "Darwin"]
