@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mvit_deploy.errors import ConversionError, UsageError
-from mvit_deploy.spec import Contract, Settings
+from mvit_deploy.errors import ConversionError
+from mvit_deploy.spec import CLASS_PROBABILITIES, Contract, Settings
 
 
 @contextmanager
@@ -34,9 +34,7 @@ with _without("tensorflow", "sklearn", "xgboost", "libsvm"):
     import coremltools as ct
     from coremltools.models.neural_network import quantization_utils
 
-DEFAULT_MIN_IOS = {"mlpackage": 16, "mlmodel": 15}
 _PRECISIONS = {"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}
-CLASS_PROBABILITIES = "classLabel_probs"
 _CONVERSION_DATE = "com.github.apple.coremltools.conversion_date"
 
 
@@ -61,12 +59,8 @@ class Lowered:
 
 
 def lower(module: nn.Module, contract: Contract, settings: Settings) -> Lowered:
-    """Trace; with labels the graph ends in a softmax.
-
-    Raises: UsageError when two labels are the same (they are the keys of a dictionary in Core ML).
-    """
+    """Trace; with labels, which have to differ from each other, the graph ends in a softmax."""
     if contract.labels is not None:
-        _check_distinct(contract.labels)
         module = WithSoftmax(module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # static sizes are read as Python ints on purpose; tracing is deprecated
@@ -93,11 +87,10 @@ def write(lowered: Lowered, precision: str, path: Path) -> None:
 
 
 def _program(lowered: Lowered, precision: str) -> ct.models.MLModel:
-    minimum = lowered.settings.min_ios or DEFAULT_MIN_IOS["mlpackage"]
     return _convert(
         lowered,
         convert_to="mlprogram",
-        minimum_deployment_target=getattr(ct.target, f"iOS{minimum}"),
+        minimum_deployment_target=getattr(ct.target, f"iOS{lowered.settings.min_ios}"),
         compute_precision=_PRECISIONS[precision],
     )
 
@@ -169,11 +162,3 @@ def _fix_identifiers(package: Path) -> Path:
     manifest["rootModelIdentifier"] = new[root]
     manifest_path.write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n", encoding="utf-8")
     return package / "Data" / items[root]["path"]
-
-
-def _check_distinct(labels: tuple[str, ...]) -> None:
-    repeated = sorted({label for label in labels if labels.count(label) > 1})
-    if repeated:
-        raise UsageError(
-            f"Core ML's classifier needs labels that differ; given more than once: {', '.join(repeated[:5])}"
-        )

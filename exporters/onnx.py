@@ -110,10 +110,15 @@ def _resize_height_and_width(graph: onnx.GraphProto, node: onnx.NodeProto) -> No
     sides = size_of_resize(graph, node)
     if sides is None:
         return
-    name = f"{node.output[0]}_size"
-    graph.initializer.append(onnx.numpy_helper.from_array(sides, name))
-    node.input[3] = name
+    give_size(graph, node, sides)
     node.attribute.append(onnx.helper.make_attribute("axes", [2, 3]))
+
+
+def give_size(graph: onnx.GraphProto, node: onnx.NodeProto, sizes: np.ndarray) -> None:
+    """Replace the computed size of a Resize by a constant."""
+    name = f"{node.output[0]}_size"
+    graph.initializer.append(onnx.numpy_helper.from_array(sizes, name))
+    node.input[3] = name
 
 
 def _constant(graph: onnx.GraphProto, by_output: dict[str, onnx.NodeProto], name: str) -> np.ndarray | None:

@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 from torch import nn
 
-from exporters.onnx import drop_dead_nodes, size_of_resize, trace
+from exporters.onnx import drop_dead_nodes, give_size, size_of_resize, trace
 from mvit_deploy.errors import ConversionError
 from mvit_deploy.nn.channels_last import channels_last
 from mvit_deploy.runtimes.tflite_file import METADATA_NAME, add_metadata, pack, parse
@@ -34,9 +34,11 @@ _CONVERSION_METADATA = b"CONVERSION_METADATA"  # holds a random hash
 
 @contextlib.contextmanager
 def _process_state() -> Iterator[None]:
-    """Put back what onnx2tf changes for the whole process: environment, warnings, recursion limit, seeds."""
+    """Raise the recursion limit for a while, and put back what onnx2tf changes for the whole process: environment,
+    warnings, recursion limit, seeds."""
     environment, limit = dict(os.environ), sys.getrecursionlimit()
     python_state, numpy_state = random.getstate(), np.random.get_state()
+    sys.setrecursionlimit(max(_RECURSION, limit))
     with warnings.catch_warnings():
         try:
             yield
@@ -70,7 +72,6 @@ def lower(module: nn.Module, contract: Contract, settings: Settings) -> Lowered:
     """
     graph = _prepare(trace(channels_last(module), contract, "fp32", opset=_OPSET))
     with tempfile.TemporaryDirectory() as folder, _process_state():
-        sys.setrecursionlimit(max(_RECURSION, sys.getrecursionlimit()))
         return Lowered(_keras_model(graph, folder), contract)
 
 
@@ -81,7 +82,6 @@ def write(lowered: Lowered, precision: str, path: Path) -> None:
     """
     contract = lowered.contract
     with tempfile.TemporaryDirectory() as folder, _process_state():
-        sys.setrecursionlimit(max(_RECURSION, sys.getrecursionlimit()))
         content = _convert(_saved_model(lowered, Path(folder)), precision)
     metadata = json.dumps(contract.to_metadata(), sort_keys=True, ensure_ascii=False).encode()
     path.write_bytes(add_metadata(_tidy(content, contract), METADATA_NAME, metadata))
@@ -120,10 +120,7 @@ def _resize_to_constant(graph: onnx.GraphProto, node: onnx.NodeProto, shapes: di
     sides = size_of_resize(graph, node)
     if sides is None or node.input[0] not in shapes:
         return
-    name = f"{node.output[0]}_size"
-    sizes = np.array([*shapes[node.input[0]][:2], *sides], np.int64)
-    graph.initializer.append(onnx.numpy_helper.from_array(sizes, name))
-    node.input[3] = name
+    give_size(graph, node, np.array([*shapes[node.input[0]][:2], *sides], np.int64))
 
 
 # onnx2tf

@@ -9,11 +9,11 @@ from pathlib import Path
 
 
 @contextmanager
-def into_log(name: str) -> Iterator[Path]:
+def into_log(name: str) -> Iterator[None]:
     """Send stdout and stderr, of Python and of native code, to a log file for a while.
 
     The file is kept when the block raises an error, for a person to read, and removed otherwise, an interruption
-    included; its path is what the block gets.
+    included; its path is in a note on the error.
     """
     handle, log_name = tempfile.mkstemp(prefix=f"mvit-export-{name}-", suffix=".log")
     log = Path(log_name)
@@ -25,9 +25,10 @@ def into_log(name: str) -> Iterator[Path]:
             redirect_stdout(file),
             redirect_stderr(file),
         ):
-            yield log
-    except Exception:
+            yield
+    except Exception as error:
         failed = True
+        error.add_note(f"log: {log}")
         raise
     finally:
         if not failed:

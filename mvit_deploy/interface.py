@@ -1,8 +1,6 @@
 """What a file says of itself against what it was asked to be."""
 
-from mvit_deploy.spec import Contract, InputSpec, Interface, OutputSpec
-
-CLASS_LABEL, CLASS_PROBABILITIES = "classLabel", "classLabel_probs"
+from mvit_deploy.spec import CLASS_LABEL, CLASS_PROBABILITIES, Contract, InputSpec, Interface, OutputSpec
 
 
 def faults(contract: Contract, found: Interface) -> list[str]:

@@ -16,7 +16,7 @@ from torch import nn
 
 from mvit_deploy import chatter, images, reference, report, targets, verification, workplace
 from mvit_deploy.adopt import adopt
-from mvit_deploy.errors import CheckpointError, ConversionError, MissingLibraryError, MvitError, UsageError
+from mvit_deploy.errors import CheckpointError, MissingLibraryError, MvitError, UsageError
 from mvit_deploy.images import ImageSet
 from mvit_deploy.nn.build import count_macs, count_parameters
 from mvit_deploy.nn.config import check_image_size
@@ -183,17 +183,13 @@ def _write_and_judge(work: Work, job: Job, lower: _Lowering, on_step: Notify) ->
 
 
 def _convert(job: Job, lower: _Lowering, partial: Path) -> None:
-    with chatter.into_log(partial.name) as log_file:
+    with chatter.into_log(partial.name):
         try:
             exporter = targets.exporter(job.target)
             exporter.write(lower(job), job.precision, partial)
-        except MvitError:
-            raise
-        except Exception as error:
+        except Exception:
             workplace.check_space(partial.parent)  # libraries report a full disk in words of their own
-            if isinstance(error, OSError):
-                raise
-            raise ConversionError(f"{_explain(error)}; the converter's log: {log_file}") from error
+            raise
 
 
 def _verify(work: Work, job: Job, partial: Path) -> Verification:
@@ -314,11 +310,13 @@ def _timed(timings: dict[str, float], name: str, call: Callable[[], T]) -> T:
 
 
 def _explain(error: Exception) -> str:
-    """One line on an error; a full disk by name."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full"
+    """One line on an error, a full disk by name, with its notes (where the log is)."""
     text = (str(error).strip().splitlines() or [""])[0][:400]
-    return text if isinstance(error, MvitError) else f"{type(error).__name__}: {text}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        text = "the disk is full"
+    elif not isinstance(error, MvitError):
+        text = f"{type(error).__name__}: {text}"
+    return "; ".join([text, *getattr(error, "__notes__", [])])
 
 
 def _words(given: str | Iterable[str]) -> str | tuple[str, ...]:

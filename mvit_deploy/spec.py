@@ -12,6 +12,7 @@ VARIANTS = ("paper", "kornia")
 DEFAULT_IMAGE_SIZE = {"classification": (256, 256), "detection": (320, 320), "segmentation": (512, 512)}
 
 INPUT_NAME = "image"
+CLASS_LABEL, CLASS_PROBABILITIES = "classLabel", "classLabel_probs"  # outputs of a Core ML classifier
 METADATA_PREFIX = "mvit_deploy."
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mvit_deploy.checkpoints.strict import load_strictly
 from mvit_deploy.errors import CheckpointError
 from mvit_deploy.nn.backbone import MobileViT
-from mvit_deploy.nn.config import CONFIGS
+from mvit_deploy.nn.config import mode_of_width
 from mvit_deploy.nn.heads.classification import Classifier
 
 _PREFIX = "mobilevit."
@@ -43,10 +43,10 @@ def load(tensors: dict[str, Tensor]) -> Classifier | MobileViT:
     has_head = "classifier.weight" in tensors
     prefix = _PREFIX if has_head else ""
     last = tensors.get(prefix + _LAST_CONV)
-    modes = [mode for mode, config in CONFIGS.items() if last is not None and len(last) == config.out_channels]
-    if not modes:
+    mode = None if last is None else mode_of_width(len(last))
+    if mode is None:
         raise CheckpointError(f"not transformers' MobileViT: no {prefix}{_LAST_CONV} of a known width")
-    backbone = MobileViT(modes[0])
+    backbone = MobileViT(mode)
     model: nn.Module = Classifier(backbone, len(tensors["classifier.weight"])) if has_head else backbone
     load_strictly(model, join_qkv(tensors), lambda ours: key_of(ours, prefix))
     return model.eval()

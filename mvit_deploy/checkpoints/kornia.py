@@ -11,7 +11,7 @@ from torch import Tensor
 from mvit_deploy.checkpoints.strict import load_strictly
 from mvit_deploy.errors import CheckpointError
 from mvit_deploy.nn.backbone import MobileViT
-from mvit_deploy.nn.config import CONFIGS
+from mvit_deploy.nn.config import mode_of_width
 
 _LAST_CONV = "conv2.0.weight"
 _INVERTED = {"1.0": 0, "2.0": 1, "2.1": 2, "2.2": 3, "3.0": 4, "4.0": 5, "5.0": 6}  # layer.block -> index in mv2
@@ -33,10 +33,10 @@ def load(tensors: dict[str, Tensor], patch_size: tuple[int, int] = (2, 2)) -> Mo
     Raises: CheckpointError unless the tensors are those of Kornia's class, every key and shape.
     """
     last, stem = tensors.get(_LAST_CONV), tensors.get("conv1.0.weight")
-    modes = [m for m, c in CONFIGS.items() if last is not None and stem is not None and len(last) == c.out_channels]
-    if not modes:
+    mode = None if last is None or stem is None else mode_of_width(len(last))
+    if mode is None:
         raise CheckpointError(f"not Kornia's MobileViT: no {_LAST_CONV} of a known width")
-    model = MobileViT(modes[0], in_channels=stem.shape[1], patch_size=patch_size, variant="kornia")
+    model = MobileViT(mode, in_channels=stem.shape[1], patch_size=patch_size, variant="kornia")
     load_strictly(model, {key: _shortcut_first(key, tensor) for key, tensor in tensors.items()}, key_of)
     return model.eval()
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mvit_deploy.checkpoints.strict import load_strictly
 from mvit_deploy.errors import CheckpointError
-from mvit_deploy.nn.config import CONFIGS
+from mvit_deploy.nn.config import mode_of_width
 from mvit_deploy.nn.heads.classification import Classifier, classifier
 
 _LAST_CONV = "final_conv.conv.weight"
@@ -47,10 +47,10 @@ def recognise(tensors: dict[str, Tensor]) -> Recognised:
             f"the file has {len(tensors)} tensors, first: {', '.join(list(tensors)[:5])}"
         )
     channels = tensors[_LAST_CONV].shape[0]
-    modes = [mode for mode, config in CONFIGS.items() if config.out_channels == channels]
-    if not modes or tensors[_HEAD].dim() != 2:
+    mode = mode_of_width(channels)
+    if mode is None or tensors[_HEAD].dim() != 2:
         raise CheckpointError(f"no mode of MobileViT has {channels} channels in {_LAST_CONV} and such a head")
-    return Recognised(modes[0], tensors[_HEAD].shape[0])
+    return Recognised(mode, tensors[_HEAD].shape[0])
 
 
 def load(tensors: dict[str, Tensor], found: Recognised) -> Classifier:

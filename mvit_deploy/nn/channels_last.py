@@ -11,7 +11,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from mvit_deploy.nn.fuse import DeployAttention, DeployBlock, DeployLayer
+from mvit_deploy.nn.fuse import DeployAttention, DeployBlock
 from mvit_deploy.nn.patches import fold_channels_last, resize, round_up, static_size, unfold_channels_last
 
 
@@ -56,20 +56,6 @@ class ChannelsLastAttention(nn.Module):
         return self.out(y.reshape(-1, offsets, count, self.heads * self.head_dim))  # (B, P, N, d)
 
 
-class ChannelsLastLayer(nn.Module):
-    """Shapes: (B, P, N, d) -> (B, P, N, d)."""
-
-    def __init__(self, layer: DeployLayer) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = layer.norm1, layer.norm2
-        self.attention = ChannelsLastAttention(layer.attention)
-        self.ffn = layer.ffn
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
-        return x + self.ffn(self.norm2(x))
-
-
 class ChannelsLastBlock(nn.Module):
     """Shapes: (B, C, H, W) -> (B, C, H, W)."""
 
@@ -77,7 +63,9 @@ class ChannelsLastBlock(nn.Module):
         super().__init__()
         self.patch = block.patch
         self.local_conv, self.local_proj = block.local_conv, block.local_proj
-        self.transformer = nn.Sequential(*(ChannelsLastLayer(layer) for layer in block.transformer))
+        self.transformer = block.transformer
+        for layer in self.transformer:  # all but attention takes tokens of any rank
+            layer.attention = ChannelsLastAttention(layer.attention)
         self.norm, self.proj, self.fusion = block.norm, block.proj, block.fusion
         if isinstance(self.local_proj, nn.Conv2d):  # Kornia's network has an activation there, which has no mean of 0
             _move_means_into_weights(self)

@@ -74,6 +74,11 @@ def config_for(mode: str, variant: str = "paper") -> Config:
     return CONFIGS[mode] if variant == "paper" else _kornia(CONFIGS[mode])
 
 
+def mode_of_width(out_channels: int) -> str | None:
+    """The mode whose last map has so many channels, None where there is none."""
+    return next((mode for mode, config in CONFIGS.items() if config.out_channels == out_channels), None)
+
+
 def _kornia(config: Config) -> Config:
     """Kornia's network: narrow heads, no bias in qkv, wider FFNs, and its norms in other places.
 
