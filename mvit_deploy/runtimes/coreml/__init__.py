@@ -8,11 +8,12 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from mvit_deploy.errors import DamagedFileError
-from mvit_deploy.runtimes import CannotRunHere, coreml_proto
-from mvit_deploy.runtimes.coreml_package import specification_path
+from mvit_deploy.runtimes import CannotRunHere
+from mvit_deploy.runtimes.coreml import proto
+from mvit_deploy.runtimes.coreml.package import specification_path
 from mvit_deploy.spec import InputSpec, Interface, OutputSpec, read_metadata
 
-pb = coreml_proto.model_pb2()
+pb = proto.model_pb2()
 _ARRAY_DTYPES = {65552: "float16", 65568: "float32", 65600: "float64", 131104: "int32"}  # FeatureTypes.proto
 _COLOR_ORDERS = {20: "RGB", 30: "BGR"}  # ImageFeatureType.ColorSpace
 NOT_A_MAC = "Core ML's runtime needs macOS; the interface was read back from the file and agrees"
