@@ -1,6 +1,6 @@
 """One file's judgement: open it, hold its interface to the contract, run it, hold its outputs to the reference's."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ class Verification:
     runtime: dict[str, str] | None = None
     output_name: str = ""
     judgement: Judgement | None = None
+    findings: dict[str, object] = field(default_factory=dict)
 
 
 def verify(path: Path, expected: Expectation) -> Verification:
@@ -46,13 +47,15 @@ def verify(path: Path, expected: Expectation) -> Verification:
         if problems:
             return Verification(MISMATCH, "; ".join(problems), found, runtime)
         outputs = runner.run(expected.inputs.pixels)
+        findings = runner.findings(expected.inputs.pixels, outputs)
     except DamagedFileError as error:
         return Verification(MISMATCH, str(error))
     except runtimes.CannotRunHere as reason:
         return Verification(NOT_RUN, str(reason), found, runtime)
     output = numeric_output(found)
     judgement = _judge(_channels_first(outputs[output.name], output), output.meaning, expected)
-    return Verification(judgement.verdict, judgement.reason, found, runtime, output.name, judgement)
+    judgement = _with_label_faults(judgement, found, outputs)
+    return Verification(judgement.verdict, judgement.reason, found, runtime, output.name, judgement, findings)
 
 
 def inspect_only(path: Path, contract: Contract) -> Verification:
@@ -88,6 +91,20 @@ def _judge(values: np.ndarray, meaning: str, expected: Expectation) -> Judgement
     )
 
 
+def _with_label_faults(judgement: Judgement, found: Interface, outputs: dict[str, np.ndarray]) -> Judgement:
+    """A classifier's label has to be the one with the largest probability."""
+    label = next((output for output in found.outputs if output.meaning == "label"), None)
+    if label is None or label.name not in outputs or found.labels is None:
+        return judgement
+    values = outputs[numeric_output(found).name]
+    rows = range(len(values))
+    wrong = [i for i in rows if values[i][found.labels.index(outputs[label.name][i])] < values[i].max()]
+    if not wrong:
+        return judgement
+    reason = f"the label of {len(wrong)} of {len(values)} inputs is not the most probable class"
+    return replace(judgement, verdict=MISMATCH, reason="; ".join(filter(None, [judgement.reason, reason])))
+
+
 def to_json(found: Verification, precision: str, inputs: ImageSet | None) -> dict[str, object]:
     """The verification part of a report, schema 1."""
     judgement = found.judgement
@@ -100,6 +117,7 @@ def to_json(found: Verification, precision: str, inputs: ImageSet | None) -> dic
         "outputs": [] if judgement is None else [{"name": found.output_name, **asdict(judgement.errors)}],
         "photos": None if judgement is None or judgement.photo_errors is None else asdict(judgement.photo_errors),
         "worst_input": None if judgement is None else judgement.worst,
+        **found.findings,
     }
 
 

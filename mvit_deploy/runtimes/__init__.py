@@ -34,6 +34,10 @@ class Runner(Protocol):
         """
         ...
 
+    def findings(self, pixels: np.ndarray, outputs: dict[str, np.ndarray]) -> dict[str, object]:
+        """What else a report should say of that run, by name; mostly nothing."""
+        ...
+
 
 def open_file(path: Path) -> Runner:
     """Open a shipped file by its suffix.

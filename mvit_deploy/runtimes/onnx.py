@@ -37,6 +37,9 @@ class OnnxRunner:
 
         return run_in_batches(pixels, declared, run)
 
+    def findings(self, pixels: np.ndarray, outputs: dict[str, np.ndarray]) -> dict[str, object]:
+        return {}
+
 
 def open_file(path: Path) -> OnnxRunner:
     """Open an .onnx file. Raises: DamagedFileError."""

@@ -37,6 +37,9 @@ class TfliteRunner:
         declared = self.interface.inputs[0]
         return run_in_batches(pixels, declared, lambda tensor: self._run(**{declared.name: tensor}))
 
+    def findings(self, pixels: np.ndarray, outputs: dict[str, np.ndarray]) -> dict[str, object]:
+        return {}
+
 
 def open_file(path: Path) -> TfliteRunner:
     """Open a .tflite file. Raises: DamagedFileError."""

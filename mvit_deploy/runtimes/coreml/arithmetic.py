@@ -13,6 +13,7 @@ import numpy as np
 MODES = ("fp32", "typed", "half")
 HALF_MAX = 65504.0  # the largest finite float16
 HALF_SMALLEST_NORMAL = 2.0**-14
+HALF_STEP = 2.0**-24  # between subnormal float16 numbers
 HALF_CHUNK = 64  # terms that half adds in float32 before it rounds the running sum
 
 _BLOCK = 1 << 14  # elements rounded at a time, so that every step finds them in the cache

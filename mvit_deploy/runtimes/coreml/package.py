@@ -1,9 +1,15 @@
-"""The folder form of a Core ML file, .mlpackage: a manifest, the specification, the weights."""
+"""The two containers of Core ML: .mlmodel, a protobuf; .mlpackage, a folder with a manifest, a protobuf, weights."""
 
 import json
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
+
 from mvit_deploy.errors import DamagedFileError
+from mvit_deploy.runtimes.coreml import proto
+
+pb = proto.model_pb2()
+KINDS = ("mlProgram", "neuralNetwork", "neuralNetworkClassifier")
 
 
 def specification_path(path: Path) -> Path:
@@ -17,8 +23,25 @@ def specification_path(path: Path) -> Path:
         manifest = json.loads((path / "Manifest.json").read_text(encoding="utf-8"))
         item = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]
         inside = (path / "Data" / item["path"]).resolve()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedFileError(f"{path.name}: its Manifest.json is missing or damaged ({error!r})") from error
     if not inside.is_relative_to(path.resolve()):
         raise DamagedFileError(f"{path.name}: its manifest points outside the package")
     return inside
+
+
+def weights_folder(path: Path) -> Path:
+    """The folder that a program calls @model_path. Raises: DamagedFileError as specification_path."""
+    return specification_path(path).parent
+
+
+def read_specification(path: Path) -> "pb.Model":
+    """The protobuf of a Core ML file. Raises: DamagedFileError when it is missing or not one."""
+    source = specification_path(path)
+    try:
+        spec = pb.Model.FromString(source.read_bytes())
+    except (OSError, DecodeError) as error:
+        raise DamagedFileError(f"{path.name}: cannot read its specification: {error}") from error
+    if spec.WhichOneof("Type") not in KINDS:
+        raise DamagedFileError(f"{path.name}: holds neither an ML Program nor a neural network")
+    return spec

@@ -1,0 +1,67 @@
+"""What a Core ML file says of itself: inputs, outputs, labels, from its description and metadata."""
+
+from collections.abc import Iterator
+
+from mvit_deploy.errors import DamagedFileError
+from mvit_deploy.runtimes.coreml import proto
+from mvit_deploy.spec import InputSpec, Interface, OutputSpec, read_metadata
+
+pb = proto.model_pb2()
+_ARRAY_DTYPES = {65552: "float16", 65568: "float32", 65600: "float64", 131104: "int32"}  # FeatureTypes.proto
+COLOR_SPACES = {10: "GRAY", 20: "RGB", 30: "BGR", 40: "GRAY"}  # ImageFeatureType.ColorSpace
+
+
+def read_interface(spec: "pb.Model", file_format: str) -> Interface:
+    """Raises: DamagedFileError when the input is no image or the metadata do not give its colour order and range."""
+    metadata = dict(spec.description.metadata.userDefined)
+    declared = read_metadata(metadata)
+    labels = class_labels(spec)
+    if labels is not None and (declared.labels is None or sorted(declared.labels) != sorted(labels)):
+        raise DamagedFileError("the classifier's labels and those in the metadata differ")
+    inputs = tuple(_input(feature, declared.value_range) for feature in spec.description.input)
+    outputs = tuple(_output(feature, spec) for feature in spec.description.output)
+    return Interface(file_format, f"specification {spec.specificationVersion}", inputs, outputs, declared.labels)
+
+
+def class_labels(spec: "pb.Model") -> tuple[str, ...] | None:
+    """The labels in the classifier's own order, None where the model is none."""
+    if spec.WhichOneof("Type") == "neuralNetworkClassifier":
+        return tuple(spec.neuralNetworkClassifier.stringClassLabels.vector)
+    for operation in _operations(spec):
+        if operation.type == "classify":
+            classes = operation.inputs["classes"].arguments
+            values = classes[0].value.immediateValue.list.values if classes else []
+            return tuple(text for c in values for text in c.immediateValue.tensor.strings.values)
+    return None
+
+
+def _input(feature: "pb.FeatureDescription", value_range: tuple[float, float]) -> InputSpec:
+    image = feature.type.imageType
+    if feature.type.WhichOneof("Type") != "imageType" or image.colorSpace not in COLOR_SPACES:
+        raise DamagedFileError(f"input {feature.name!r} is not an image")
+    order = COLOR_SPACES[image.colorSpace]
+    return InputSpec(
+        name=feature.name,
+        shape=(1, image.height, image.width, 1 if order == "GRAY" else 3),
+        dtype="uint8",  # an 8-bit image; scale and bias inside the file bring it to the range
+        layout="NHWC",
+        range=value_range,
+        color_order=order,
+    )
+
+
+def _output(feature: "pb.FeatureDescription", spec: "pb.Model") -> OutputSpec:
+    kind = feature.type.WhichOneof("Type")
+    if kind == "dictionaryType":
+        return OutputSpec(feature.name, (1, len(class_labels(spec) or ())), "float32", "probabilities")
+    if kind == "stringType":
+        return OutputSpec(feature.name, (1,), "string", "label")
+    array = feature.type.multiArrayType
+    shape = tuple(array.shape) or (-1,)
+    return OutputSpec(feature.name, shape, _ARRAY_DTYPES.get(array.dataType, str(array.dataType)), feature.name)
+
+
+def _operations(spec: "pb.Model") -> Iterator[object]:
+    for function in spec.mlProgram.functions.values():
+        for block in function.block_specializations.values():
+            yield from block.operations
