@@ -20,7 +20,7 @@ unexport PYTHONPATH
 .PHONY: demo test test-all lint test-source test-wheel wheel bench clean
 
 demo: $(VENV)/.demo
-	$(BIN)/mvit-export --mode xs --target all --allow-unverified --output exported
+	$(BIN)/mvit-export --mode xs --target all --output exported
 
 test: lint test-source test-wheel
 

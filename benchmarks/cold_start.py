@@ -16,7 +16,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-EXPORT = ["--mode", "xs", "--precision", "fp32", "--allow-unverified", "--target"]
+EXPORT = ["--mode", "xs", "--precision", "fp32", "--target"]
 COMMANDS = [  # arguments, seconds allowed
     (["--help"], 0.7),
     ([*EXPORT, "onnx"], 15),

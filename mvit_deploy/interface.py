@@ -1,6 +1,15 @@
 """What a file says of itself against what it was asked to be."""
 
+from dataclasses import fields
+
 from mvit_deploy.spec import CLASS_LABEL, CLASS_PROBABILITIES, Contract, InputSpec, Interface, OutputSpec
+
+_INPUT_FORMS = {  # type and layout
+    "onnx": ("float32", "NCHW"),
+    "tflite": ("float32", "NHWC"),
+    "mlpackage": ("uint8", "NHWC"),
+    "mlmodel": ("uint8", "NHWC"),
+}
 
 
 def faults(contract: Contract, found: Interface) -> list[str]:
@@ -8,14 +17,12 @@ def faults(contract: Contract, found: Interface) -> list[str]:
     expected = {output.name: output for output in expected_outputs(contract, found.format)}
     actual = {output.name: output for output in found.outputs}
     problems = _compare("outputs", set(actual), set(expected))
-    problems += [
-        problem
-        for name in sorted(set(actual) & set(expected))
-        for problem in _compare(f"output {name}", _facts(actual[name]), _facts(expected[name]))
-    ]
-    if len(found.inputs) != 1:
-        return [*problems, f"{len(found.inputs)} inputs, expected 1"]
-    problems += _input_faults(contract, found.inputs[0])
+    for name in sorted(set(actual) & set(expected)):
+        problems += _output_faults(expected[name], actual[name])
+    if len(found.inputs) == 1:
+        problems += _input_faults(contract, found.inputs[0], found.format)
+    else:
+        problems.append(f"{len(found.inputs)} inputs, expected 1")
     return problems + _compare("labels", found.labels, contract.labels)
 
 
@@ -28,30 +35,39 @@ def expected_outputs(contract: Contract, file_format: str) -> list[OutputSpec]:
             OutputSpec(CLASS_PROBABILITIES, (1, *contract.output_shape), "float32", "probabilities"),
         ]
     batch = -1 if contract.dynamic_batch else 1
-    name, shape = contract.output_name, contract.output_shape
+    name, shape, layout = contract.output_name, contract.output_shape, ""
     if file_format == "tflite" and len(shape) == 3:
-        shape = (*shape[1:], shape[0])  # maps are channels-last there
-    return [OutputSpec(name, (batch, *shape), "float32", name)]
+        shape, layout = (*shape[1:], shape[0]), "NHWC"  # maps are channels-last there
+    return [OutputSpec(name, (batch, *shape), "float32", name, layout)]
 
 
-def _input_faults(contract: Contract, found: InputSpec) -> list[str]:
+def _output_faults(expected: OutputSpec, found: OutputSpec) -> list[str]:
+    return [
+        problem
+        for field in fields(OutputSpec)
+        for problem in _compare(
+            f"output {expected.name} {field.name}", getattr(found, field.name), getattr(expected, field.name)
+        )
+    ]
+
+
+def _input_faults(contract: Contract, found: InputSpec, file_format: str) -> list[str]:
+    dtype, layout = _INPUT_FORMS[file_format]
     height, width = contract.image_size
-    sides = (3, height, width) if found.layout == "NCHW" else (height, width, 3)
+    sides = (3, height, width) if layout == "NCHW" else (height, width, 3)
     batch = -1 if contract.dynamic_batch else 1
     return [
         *_compare("input name", found.name, contract.input_name),
         *_compare("input shape", found.shape, (batch, *sides)),
+        *_compare("input type", found.dtype, dtype),
+        *_compare("input layout", found.layout, layout),
         *_compare("colour order", found.color_order, contract.color_order),
         *_compare("value range", found.range, contract.value_range),
     ]
-
-
-def _facts(output: OutputSpec) -> tuple[tuple[int, ...], str]:
-    return output.shape, output.dtype
 
 
 def _compare(what: str, found: object, expected: object) -> list[str]:
     if found == expected:
         return []
     shown, wanted = (sorted(value) if isinstance(value, set) else value for value in (found, expected))
-    return [f"{what}: the file says {shown}, expected {wanted}"]
+    return [f"{what}: the file says {shown or repr(shown)}, expected {wanted or repr(wanted)}"]

@@ -53,14 +53,18 @@ def exit_code_of(verdict: str, *, allow_unverified: bool) -> int:
 
 
 def overall_exit_code(codes: Iterable[int]) -> int:
-    """The code of a run with several files: the one of highest priority, 0 when every file is well."""
-    present = set(codes)
-    return next((code for code in EXIT_PRIORITY if code in present), 0)
+    """The code of a run with several files: the one of highest priority, 0 when every file is well.
+
+    A code without a priority, as 130, wins over all that have one.
+    """
+    failures = set(codes) - {0}
+    unknown = failures.difference(EXIT_PRIORITY)
+    return max(unknown) if unknown else min(failures, key=EXIT_PRIORITY.index, default=0)
 
 
 def sha256_of(path: Path) -> str:
     """Digest of a file, or of a folder: over each file in the order of its POSIX path: path, NUL, 8-byte big-endian
-    length, bytes."""
+    length, bytes. Raises: FileNotFoundError."""
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -72,11 +76,12 @@ def sha256_of(path: Path) -> str:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """Bytes of a file, or of all files in a folder. Raises: FileNotFoundError."""
     return path.stat().st_size if path.is_file() else sum(file.stat().st_size for _, file in _files_below(path))
 
 
 def _files_below(folder: Path) -> list[tuple[str, Path]]:
+    folder.stat()  # raises where there is nothing; rglob would find no files and say no word
     return sorted((file.relative_to(folder).as_posix(), file) for file in folder.rglob("*") if file.is_file())
 
 
@@ -101,4 +106,9 @@ def tool_versions() -> dict[str, str]:
 
 def dump(content: object) -> str:
     """JSON as it is written and printed: no NaN, no infinity, readable."""
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return _encodable(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
+
+
+def _encodable(text: str) -> str:
+    """Text without lone surrogates, in which Python holds a path that is not UTF-8: as JSON's escape \\udcff."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

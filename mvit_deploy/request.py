@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 
 from exporters import MIN_IOS, TARGETS, Target
@@ -64,7 +65,9 @@ def plan(options: Options) -> tuple[list[Job], list[str]]:
     choose(options.variant, VARIANTS, "variant", available=("paper",))
     names = split_words(options.target)
     every = "all" in names
-    targets = list(TARGETS.values()) if every else [target_named(name) for name in names]
+    targets = [target_named(name) for name in names if name != "all"]
+    if every:
+        targets = list(TARGETS.values())
     if not targets:
         raise UsageError(f"no target given; known: {', '.join(TARGETS)}, all")
     _check_belongs(options, targets)
@@ -84,11 +87,18 @@ def plan(options: Options) -> tuple[list[Job], list[str]]:
 
 
 def parse_precisions(given: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Known precisions, aliases resolved, each once, in the order given. Raises: UsageError with the nearest name."""
-    words = () if given is None else split_words(given)
+    """Known precisions, aliases resolved, each once, in the order given; none for None.
+
+    Raises: UsageError with the nearest name, and when something is given that holds no word.
+    """
+    if given is None:
+        return ()
+    known = (*PRECISIONS, *PRECISION_ALIASES)
+    words = split_words(given)
+    if not words:
+        raise UsageError(f"no precision given; known: {', '.join(known)}")
     for word in words:
-        if word not in PRECISIONS and word not in PRECISION_ALIASES:
-            known = (*PRECISIONS, *PRECISION_ALIASES)
+        if word not in known:
             raise UsageError(f"unknown precision {word!r}; known: {', '.join(known)}{did_you_mean(word, known)}")
     return tuple(dict.fromkeys(PRECISION_ALIASES.get(word, word) for word in words))
 
@@ -109,30 +119,33 @@ def choose(word: str, known: Iterable[str], what: str, *, available: Iterable[st
 
 def parse_image_size(given: str | int | tuple[int, int]) -> tuple[int, int]:
     """N, "N", "HxW" or (H, W) as (height, width). Raises: UsageError for anything else."""
-    if isinstance(given, int):
-        return given, given
     if isinstance(given, str):
         match = re.fullmatch(r"(\d{1,5})(?:[xX×](\d{1,5}))?", given.strip())
-        if match is None:
-            raise UsageError(f"cannot read the image size {given!r}; give N or HxW, for instance 256 or 192x320")
-        return int(match[1]), int(match[2] or match[1])
-    height, width = given
-    return int(height), int(width)
+        sides = (int(match[1]), int(match[2] or match[1])) if match else ()
+    else:
+        sides = tuple(given) if isinstance(given, list | tuple) else (given, given)
+    if len(sides) != 2 or not all(isinstance(side, Integral) and not isinstance(side, bool) for side in sides):
+        raise UsageError(f"cannot read the image size {given!r}; give N or HxW, for instance 256 or 192x320")
+    return int(sides[0]), int(sides[1])
 
 
 def read_labels(given: Path | Iterable[str], *, num_classes: int, distinct: bool) -> tuple[str, ...]:
     """Labels, one a line of a UTF-8 file or one an item, as many as there are classes.
 
-    Raises: UsageError when the file cannot be read, is empty, has another number of lines or an empty one, or when a
-    label repeats although a target needs them distinct.
+    Blank lines at the end of a file are no labels.
+    Raises: UsageError when the file cannot be read, is empty, has another number of lines or an empty one, when a label
+    is not text, or when one repeats although a target needs them distinct.
     """
     labels = _label_lines(Path(given)) if isinstance(given, str | Path) else tuple(given)
     if not labels:
         raise UsageError(f"{given} holds no labels")
+    for number, label in enumerate(labels, 1):
+        if not isinstance(label, str):
+            raise UsageError(f"label {number} is {label!r}, not text")
+        if not label.strip():
+            raise UsageError(f"label {number} is empty")
     if len(labels) != num_classes:
         raise UsageError(f"{len(labels)} labels for {num_classes} classes")
-    if not all(label.strip() for label in labels):
-        raise UsageError(f"label {[bool(label.strip()) for label in labels].index(False) + 1} is empty")
     repeated = sorted({label for label in labels if labels.count(label) > 1})
     if distinct and repeated:
         raise UsageError(
@@ -143,10 +156,10 @@ def read_labels(given: Path | Iterable[str], *, num_classes: int, distinct: bool
 
 def _label_lines(path: Path) -> tuple[str, ...]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8-sig").rstrip()  # every line end is \n now
+    except (OSError, ValueError) as error:  # not UTF-8, or a NUL in the path, is a ValueError
         raise UsageError(f"cannot read the labels in {path}: {error}") from error
-    return tuple(line.strip() for line in text.strip("\r\n").splitlines())
+    return tuple(line.strip() for line in text.split("\n")) if text else ()
 
 
 def _settings(options: Options, target: Target, precision: str) -> Settings:

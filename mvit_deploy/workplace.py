@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mvit_deploy.errors import UsageError
@@ -28,6 +28,17 @@ def check_output(output: Path) -> None:
 
     Raises: UsageError when it is a file, cannot be made or cannot be written to; nothing is left behind.
     """
+    new = [folder for folder in (output, *output.parents) if not os.path.exists(folder)]  # the innermost first
+    try:
+        _make_and_try(output)
+    except UsageError:
+        for folder in new:
+            with suppress(OSError, ValueError):  # it was never made, or holds what somebody else put there
+                folder.rmdir()
+        raise
+
+
+def _make_and_try(output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output):
@@ -38,6 +49,8 @@ def check_output(output: Path) -> None:
         raise UsageError(f"the output path {output} leads through a file; give a folder") from error
     except OSError as error:
         raise UsageError(f"cannot write to the output folder {output}: {error.strerror}") from error
+    except ValueError as error:  # a NUL, or a character that the disk has no bytes for
+        raise UsageError(f"cannot write to the output folder {str(output)!r}: {error}") from error
 
 
 def check_space(folder: Path) -> None:

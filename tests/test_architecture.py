@@ -17,7 +17,7 @@ PACKAGES = {"mvit_deploy": Path(mvit_deploy.__file__).parent, "exporters": Path(
 LAYERS = [
     {"mvit_deploy.cli"},
     {"mvit_deploy.pipeline"},
-    {"mvit_deploy.verification", "mvit_deploy.request", "mvit_deploy.targets", "exporters"},
+    {"mvit_deploy.verification", "mvit_deploy.locate", "mvit_deploy.request", "mvit_deploy.targets", "exporters"},
     {"mvit_deploy.interface", "mvit_deploy.reference", "mvit_deploy.report", "mvit_deploy.runtimes"},
     {"mvit_deploy.adopt", "mvit_deploy.parity", "mvit_deploy.chatter", "mvit_deploy.workplace"},
     {"mvit_deploy.checkpoints"},
@@ -34,14 +34,14 @@ EXPORTERS_MAY = (
 )
 HEAVY = {
     "torch": ("mvit_deploy.nn", "mvit_deploy.checkpoints", "mvit_deploy.adopt", "mvit_deploy.reference", "exporters.",
-              "mvit_deploy.pipeline"),
-    "onnx": ("exporters.",),
-    "onnxruntime": ("mvit_deploy.runtimes.onnx",),
+              "mvit_deploy.pipeline", "mvit_deploy.locate"),
+    "onnx": ("exporters.", "mvit_deploy.runtimes.taps.onnx"),
+    "onnxruntime": ("mvit_deploy.runtimes.onnx", "mvit_deploy.runtimes.taps.onnx"),
     "coremltools": ("exporters.coreml", "mvit_deploy.runtimes.coreml"),
     "onnx2tf": ("exporters.tflite",),
     "tensorflow": ("exporters.tflite",),
     "tf_keras": ("exporters.tflite",),
-    "ai_edge_litert": ("mvit_deploy.runtimes.tflite",),
+    "ai_edge_litert": ("mvit_deploy.runtimes.tflite", "mvit_deploy.runtimes.taps.tflite"),
 }  # fmt: skip
 
 

@@ -27,5 +27,5 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
 def xs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The xs classifier at 256x256, fp32, by suffix: the network of which the sizes of graphs are published."""
     reports = mvit_deploy.export("xs", target="all", precision="fp32", output=tmp_path_factory.mktemp("xs"))
-    assert [r.exit_code for r in reports] == [0, 3, 0]
+    assert [r.exit_code for r in reports] == [0, 0, 0]
     return {r.path.suffix[1:]: r.path for r in reports}

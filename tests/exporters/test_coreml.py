@@ -73,9 +73,7 @@ def test_the_classic_format_ends_alike(labelled: dict[str, Report]) -> None:
 
 @pytest.mark.parametrize("ios", SPECIFICATION_OF_IOS)
 def test_the_minimum_ios_fixes_the_specification_version(tmp_path: Path, ios: int) -> None:
-    (found,) = mvit_deploy.export(
-        sensitive("xxs", 5), target="coreml", min_ios=ios, image_size=64, output=tmp_path, allow_unverified=True
-    )
+    (found,) = mvit_deploy.export(sensitive("xxs", 5), target="coreml", min_ios=ios, image_size=64, output=tmp_path)
 
     assert read_specification(found.path).specificationVersion == SPECIFICATION_OF_IOS[ios]
     assert found.content["artifact"]["min_ios"] == ios

@@ -1,8 +1,8 @@
 """The fp16 audit: what each intermediate of a program does to half precision on given inputs.
 
 A program is run twice: in fp32, which says what its values mean, and typed, which rounds each result as declared. What
-overflows, what falls among the subnormals and where precision is lost is named with its line. Rules of the Neural Engine
-and the pessimistic half mode give warnings: they model hardware that is not here. Sources: IEEE 754 binary16;
+overflows, what falls among the subnormals and where precision is lost is named with its line. Rules of the Neural
+Engine and the pessimistic half mode give warnings: they model hardware that is not here. Sources: IEEE 754 binary16;
 arXiv 2606.22283 for the Neural Engine (measured by others on M1 and M5).
 """
 
@@ -168,9 +168,7 @@ def _faults(name: str, seen: Range) -> list[Finding]:
     if seen.largest > HALF_MAX:
         return [_finding("fault", "overflow", operation, name, f"reaches {seen.largest:.4g}, fp16 ends at 65504")]
     if _is_lost(seen):
-        return [
-            _finding("fault", "precision lost", operation, name, f"only {seen.sqnr_db:.1f} dB from what it means")
-        ]
+        return [_finding("fault", "precision lost", operation, name, f"only {seen.sqnr_db:.1f} dB from what it means")]
     if 0 < seen.largest < HALF_SMALLEST_NORMAL:
         return [_finding("fault", "subnormal", operation, name, f"never exceeds {seen.largest:.3g}")]
     return []
@@ -208,8 +206,8 @@ def _half_findings(
                 noise[name] = noise.get(name, 0.0) + _energy(value - expected)
     last = program.operations[-1]
     found = []
-    for name in signal:
-        db = 10 * np.log10(signal[name] / noise[name]) if noise[name] > 0 and signal[name] > 0 else np.inf
+    for name, energy in signal.items():
+        db = 10 * np.log10(energy / noise[name]) if noise[name] > 0 and energy > 0 else np.inf
         if not db >= HALF_MODE_DB:
             detail = f"{db:.1f} dB if sums were kept in fp16 (pessimistic: no Apple hardware is known to do that)"
             found.append(_finding("warning", "half mode", last, name, detail))

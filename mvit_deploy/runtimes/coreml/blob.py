@@ -2,8 +2,8 @@
 
 Layout (coremltools' libmilstorage, blob storage version 2), little-endian: a header of 64 bytes (uint32 count, uint32
 version), then entries. An entry is 64 bytes of metadata at the offset that the program names: uint32 sentinel
-0xDEADBEEF, uint32 type, uint64 bytes, uint64 offset of the data, uint64 unused bits behind the last element. Elements of
-fewer than eight bits are packed with the lowest bits first.
+0xDEADBEEF, uint32 type, uint64 bytes, uint64 offset of the data, uint64 unused bits behind the last element. Elements
+of fewer than eight bits are packed with the lowest bits first.
 """
 
 import math

@@ -6,7 +6,7 @@ from mvit_deploy.runtimes import CannotRunHere
 
 
 class UnknownOperationError(CannotRunHere):
-    """An operation, or a form of a known one, whose meaning is not implemented. The verdict is not run, never a guess."""
+    """An operation, or a form of one, whose meaning is not implemented: the verdict is not run, never a guess."""
 
     def __init__(self, operation: str, line: int, text: str, supported: Iterable[str]) -> None:
         known = ", ".join(sorted(supported))

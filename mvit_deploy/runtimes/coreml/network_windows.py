@@ -15,7 +15,7 @@ from mvit_deploy.runtimes.coreml.kernels import check_size
 from mvit_deploy.runtimes.coreml.network_shapes import borders
 from mvit_deploy.runtimes.coreml.network_weights import Layer, need_rank, pair
 
-_WHOLE = 1e-4  # a float32 factor times a side is taken for a whole number within this
+_EXCESS = 1e-3  # coremltools stores (wanted + 1e-4) / have as the factor, so that rounding down gives what is wanted
 Pads = list[tuple[int, int]]
 
 
@@ -150,7 +150,7 @@ def upsample(layer: Layer, x: np.ndarray) -> np.ndarray:
     if p.fractionalScalingFactor and (p.scalingFactor or mode != "BILINEAR"):
         raise UnknownFormError(f"fractionalScalingFactor with mode {mode}")
     factors = p.fractionalScalingFactor or pair(p.scalingFactor, 1)
-    sizes = [_whole(side * factor) for side, factor in zip(x.shape[-2:], factors, strict=True)]
+    sizes = [_whole(side, factor) for side, factor in zip(x.shape[-2:], factors, strict=True)]
     check_size([*x.shape[:-2], *sizes])
     if mode == "NN":
         return x.repeat(sizes[0] // x.shape[-2], axis=-2).repeat(sizes[1] // x.shape[-1], axis=-1)
@@ -158,9 +158,11 @@ def upsample(layer: Layer, x: np.ndarray) -> np.ndarray:
     return _resize(x, [grid(side, size) for side, size in zip(x.shape[-2:], sizes, strict=True)])
 
 
-def _whole(size: float) -> int:
-    if not 1 - _WHOLE <= size < 2**31 or abs(size - round(size)) > _WHOLE:
-        raise UnknownFormError(f"a side of {size} samples")  # how it is rounded is not said
+def _whole(side: int, factor: float) -> int:
+    """The side times the factor. How a fraction would be rounded is not said."""
+    size = float(np.float32(side) * np.float32(factor))
+    if not (0.5 < size < 2**31 and -1e-6 * size <= size - round(size) <= _EXCESS):
+        raise UnknownFormError(f"a side of {size:.6g} samples")
     return round(size)
 
 

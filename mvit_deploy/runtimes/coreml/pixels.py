@@ -10,8 +10,8 @@ from mvit_deploy.spec import InputSpec
 def image_tensor(image: np.ndarray, declared: InputSpec) -> np.ndarray:
     """One image as the tensor that enters the model.
 
-    Shapes: uint8 RGB (height, width, 3) -> float32 (1, 3, height, width) in the declared order, or (1, 1, height, width)
-    of luma (ITU-R 601-2) for a gray one. Range 0..255.
+    Shapes: uint8 RGB (height, width, 3) -> float32 (1, 3, height, width) in the declared order, or
+    (1, 1, height, width) of luma (ITU-R 601-2) for a gray one. Range 0..255.
     Raises: DamagedFileError when the declared size is not the image's.
     Source: ImageFeatureType in FeatureTypes.proto; coremltools' ImageType.
     """
