@@ -75,14 +75,14 @@ def write(lowered: Lowered, precision: str, path: Path) -> None:
     """
     if lowered.settings.format == "mlmodel":
         spec = _neural_network(lowered, precision)
-        _describe(spec, lowered.contract)
+        _describe(spec, lowered.contract, precision)
         path.write_bytes(spec.SerializeToString(deterministic=True))
         return
     model = _program(lowered, precision)
     model.save(str(path))
     spec_path = _fix_identifiers(path)
     spec = ct.utils.load_spec(str(spec_path))
-    _describe(spec, lowered.contract)
+    _describe(spec, lowered.contract, precision)
     spec_path.write_bytes(spec.SerializeToString(deterministic=True))
 
 
@@ -137,11 +137,11 @@ def _convert(lowered: Lowered, **form: object) -> ct.models.MLModel:
     )
 
 
-def _describe(spec: "ct.proto.Model_pb2.Model", contract: Contract) -> None:
+def _describe(spec: "ct.proto.Model_pb2.Model", contract: Contract, precision: str) -> None:
     """Put the contract into the metadata, and take out what changes from day to day."""
     metadata = spec.description.metadata
     metadata.userDefined.pop(_CONVERSION_DATE, None)
-    metadata.userDefined.update(contract.to_metadata())
+    metadata.userDefined.update(contract.to_metadata(precision))
     metadata.shortDescription = f"MobileViT {contract.mode}, {contract.task}"
     for feature in spec.description.input:
         feature.shortDescription = f"Image, {contract.color_order}, 8 bits a channel"

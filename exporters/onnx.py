@@ -51,7 +51,7 @@ def write(lowered: Lowered, precision: str, path: Path) -> None:
     for node in (node for node in model.graph.node if node.op_type == "Resize"):
         _resize_height_and_width(model.graph, node)
     drop_dead_nodes(model.graph)
-    entries = lowered.contract.to_metadata() | {METADATA_PREFIX + "opset": f"opset {OPSET}"}
+    entries = lowered.contract.to_metadata(precision) | {METADATA_PREFIX + "opset": f"opset {OPSET}"}
     onnx.helper.set_model_props(model, entries)
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     try:

@@ -83,7 +83,7 @@ def write(lowered: Lowered, precision: str, path: Path) -> None:
     contract = lowered.contract
     with tempfile.TemporaryDirectory() as folder, _process_state():
         content = _convert(_saved_model(lowered, Path(folder)), precision)
-    metadata = json.dumps(contract.to_metadata(), sort_keys=True, ensure_ascii=False).encode()
+    metadata = json.dumps(contract.to_metadata(precision), sort_keys=True, ensure_ascii=False).encode()
     path.write_bytes(add_metadata(_tidy(content, contract), METADATA_NAME, metadata))
 
 

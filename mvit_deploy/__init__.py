@@ -13,6 +13,7 @@ _HOMES = {
     "fold": "mvit_deploy.nn.patches",
     "unfold": "mvit_deploy.nn.patches",
     "export": "mvit_deploy.pipeline",
+    "verify": "mvit_deploy.recheck",
     "Report": "mvit_deploy.report",
     "load_checkpoint": "mvit_deploy.checkpoints",
     "MvitError": "mvit_deploy.errors",

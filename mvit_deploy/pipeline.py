@@ -22,9 +22,11 @@ from mvit_deploy.nn.build import count_macs, count_parameters
 from mvit_deploy.nn.config import check_image_size
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.parity import MISMATCH, NOT_RUN
+from mvit_deploy.recheck import locate_in
 from mvit_deploy.reference import Reference
 from mvit_deploy.report import Report
 from mvit_deploy.request import Job, Options, parse_image_size, plan, read_labels
+from mvit_deploy.runtimes import CannotRunHere
 from mvit_deploy.spec import DEFAULT_IMAGE_SIZE, Contract
 from mvit_deploy.verification import Expectation, Verification
 
@@ -167,6 +169,7 @@ def _write_and_judge(work: Work, job: Job, lower: _Lowering, on_step: Notify) ->
             found = _timed(timings, "verify", lambda: _verify(work, job, partial))
             content = _content(work, job, found, partial, timings)
             if found.verdict == MISMATCH:
+                content["verification"] |= _location(work, job, partial, found)
                 return _failed(work, final, 1, content)
             written = report.report_path(partial)
             workplace.write_text(written, report.dump(content))
@@ -200,6 +203,19 @@ def _verify(work: Work, job: Job, partial: Path) -> Verification:
         if targets.missing_libraries(job.target, to_export=False):
             return Verification(NOT_RUN, verification.NOT_ASKED)
         return verification.inspect_only(partial, contract)
+
+
+def _location(work: Work, job: Job, partial: Path, found: Verification) -> dict[str, object]:
+    """Where a file that was run and is wrong leaves PyTorch, for the report; nothing where that cannot be told."""
+    if found.judgement is None or work.inputs is None:
+        return {}
+    try:
+        with chatter.into_log(f"locate-{partial.name}"):
+            location = locate_in(partial, work.reference, work.inputs, job.precision, is_wrong=True)
+    except (MvitError, CannotRunHere) as error:
+        log.warning("%s: cannot tell where it goes wrong: %s", job, error)
+        return {}
+    return {} if location is None else {"location": location.to_json()}
 
 
 def _failed(work: Work, final: Path, code: int, content: dict[str, object]) -> Report:
@@ -236,10 +252,15 @@ def _content(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "artifact": artifact,
         "model": work.model_facts,
-        "verification": verification.to_json(found, job.precision, work.inputs),
+        "verification": verification.to_json(found, job.precision, work.inputs, _origin(work.options)),
         "timings_s": {name: round(seconds, 3) for name, seconds in timings.items()},
         "tools": report.tool_versions(),
     }
+
+
+def _origin(options: Options) -> dict[str, object]:
+    folder = options.verify_images
+    return {"seed": options.seed, "folder": None if folder is None else str(folder)}
 
 
 def _reference(model_or_mode: nn.Module | str | None, options: Options) -> Reference:

@@ -36,9 +36,10 @@ class Contract:
     dynamic_batch: bool = False
     input_name: str = INPUT_NAME
 
-    def to_metadata(self) -> dict[str, str]:
+    def to_metadata(self, precision: str) -> dict[str, str]:
         """The part that tensors cannot say, as strings, for the metadata of any format."""
         values = {
+            "precision": precision,
             "mode": self.mode,
             "task": self.task,
             "variant": self.variant,
@@ -82,6 +83,7 @@ class Interface:
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
     labels: tuple[str, ...] | None = None
+    precision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class DeclaredMetadata:
-    """Colour order, value range and labels as a file's metadata give them."""
+    """Colour order, value range, labels and precision as a file's metadata give them."""
 
     color_order: str
     value_range: tuple[float, float]
     labels: tuple[str, ...] | None = field(default=None)
+    precision: str | None = None
 
 
 def read_metadata(entries: dict[str, str]) -> DeclaredMetadata:
@@ -116,4 +119,4 @@ def read_metadata(entries: dict[str, str]) -> DeclaredMetadata:
         raise DamagedFileError(f"the file's metadata do not give its colour order and range ({error!r})") from error
     if color_order not in ("RGB", "BGR"):
         raise DamagedFileError(f"the file's metadata name an unknown colour order {color_order!r}")
-    return DeclaredMetadata(color_order, (low, high), declared)
+    return DeclaredMetadata(color_order, (low, high), declared, entries.get(METADATA_PREFIX + "precision"))

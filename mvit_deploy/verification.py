@@ -105,14 +105,16 @@ def _with_label_faults(judgement: Judgement, found: Interface, outputs: dict[str
     return replace(judgement, verdict=MISMATCH, reason="; ".join(filter(None, [judgement.reason, reason])))
 
 
-def to_json(found: Verification, precision: str, inputs: ImageSet | None) -> dict[str, object]:
-    """The verification part of a report, schema 1."""
+def to_json(
+    found: Verification, precision: str, inputs: ImageSet | None, origin: dict[str, object]
+) -> dict[str, object]:
+    """The verification part of a report, schema 1. origin: seed and folder, from which the inputs can be made again."""
     judgement = found.judgement
     return {
         "verdict": found.verdict,
         "reason": found.reason,
         "runtime": found.runtime,
-        "inputs": None if inputs is None else _describe(inputs),
+        "inputs": None if inputs is None else _describe(inputs) | origin,
         "tolerance": parity.TOLERANCES[precision].to_json(),
         "outputs": [] if judgement is None else [{"name": found.output_name, **asdict(judgement.errors)}],
         "photos": None if judgement is None or judgement.photo_errors is None else asdict(judgement.photo_errors),

@@ -1,4 +1,4 @@
-"""The body of mvit-export: run the pipeline, show its steps and its table."""
+"""The bodies of mvit-export and mvit-verify: run, show the steps and the table."""
 
 import os
 import time
@@ -10,8 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mvit_deploy import pipeline, report
-from mvit_deploy.parity import MATCH, NOT_RUN
+from mvit_deploy import pipeline, recheck, report
+from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
 from mvit_deploy.report import Report
 from mvit_deploy.request import Options
 
@@ -54,16 +54,33 @@ def run_export(mode: str | None, named: dict[str, object], *, as_json: bool) -> 
         options = Options(**named)
         work = pipeline.prepare(mode, options, steps)
         reports = [_told(result, steps) for result in pipeline.run(work, steps)]
-    if as_json:
-        click.echo(report.dump([result.to_json() for result in reports]), nl=False)
-    steps.console.print(_table(reports))
-    _next_steps(reports, steps.console)
+    _show(reports, steps.console, as_json=as_json)
+    _where_they_are(reports, steps.console)
     return report.overall_exit_code(result.exit_code for result in reports)
 
 
+def run_verify(files: list[Path], named: dict[str, object], *, as_json: bool) -> int:
+    """Judge files again as the options say. Returns the exit code."""
+    with Steps() as steps:
+        steps(f"judging {', '.join(path.name for path in files)}")
+        reports = [_told(result, steps) for result in recheck.run(files, recheck.Options(**named))]
+    _show(reports, steps.console, as_json=as_json)
+    if not named["locate"] and any(result.verdict == MISMATCH for result in reports):
+        steps.console.print("mvit-verify --locate FILE names the first stage and operation that differ", markup=False)
+    return report.overall_exit_code(result.exit_code for result in reports)
+
+
+def _show(reports: list[Report], console: Console, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(report.dump([result.to_json() for result in reports]), nl=False)
+    console.print(_table(reports))
+    for result in reports:
+        for line in _remarks(result):
+            console.print(f"{result.path.name}: {line}", soft_wrap=True, markup=False)
+
+
 def _told(result: Report, steps: Steps) -> Report:
-    seconds = sum(result.content["timings_s"].values())
-    steps(f"{result.path.name}: {result.verdict.replace('_', ' ')} ({seconds:.1f} s)")
+    steps(f"{result.path.name}: {result.verdict.replace('_', ' ')}")
     return result
 
 
@@ -102,11 +119,29 @@ def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _next_steps(reports: list[Report], console: Console) -> None:
-    """Why a file is not there or not proven, and where the others are."""
-    for result in reports:
-        if result.verdict != MATCH:
-            console.print(f"{result.path.name}: {result.reason}", soft_wrap=True, markup=False)
+def _remarks(result: Report) -> list[str]:
+    """Why a file is not there or not proven, where it leaves PyTorch, and what half precision does to it."""
+    found = result.content["verification"]
+    lines = [] if result.verdict == MATCH else [result.reason]
+    if "location" in found:
+        lines.append(_place(found["location"]))
+    audit = (found.get("fp16_audit") or {}).get("findings", [])
+    lines += [
+        f"fp16 {f['severity']}: line {f['line']}, {f['operation']} {f['value']}: {f['detail']}" for f in audit[:5]
+    ]
+    return lines + ([f"{len(audit) - 5} more findings of the fp16 audit are in the report"] if len(audit) > 5 else [])
+
+
+def _place(location: dict[str, object]) -> str:
+    stages = ", ".join(f"{s['stage']} {_number(s['rel_max'], '.1e') or 'nowhere'}" for s in location["stages"])
+    if location["first_stage"] is None:
+        return f"every stage agrees with PyTorch ({stages})"
+    operation = location["first_operation"]
+    where = f", first in line {operation['line']}: {operation['type']} {operation['outputs'][0]}" if operation else ""
+    return f"leaves PyTorch in {location['first_stage']}{where} (rel_max by stage: {stages})"
+
+
+def _where_they_are(reports: list[Report], console: Console) -> None:
     kept = [result.path for result in reports if Path(result.path).exists()]
     if kept:
         console.print(f"Written to {kept[0].parent}: {', '.join(p.name for p in kept)}", soft_wrap=True, markup=False)

@@ -63,7 +63,9 @@ def _interface(session: onnxruntime.InferenceSession) -> Interface:
     outputs = tuple(
         OutputSpec(o.name, _shape(o.shape), _DTYPES.get(o.type, o.type), meaning=o.name) for o in session.get_outputs()
     )
-    return Interface("onnx", entries.get("mvit_deploy.opset", "unknown"), inputs, outputs, declared.labels)
+    return Interface(
+        "onnx", entries.get("mvit_deploy.opset", "unknown"), inputs, outputs, declared.labels, declared.precision
+    )
 
 
 def _shape(dims: list[int | str]) -> tuple[int, ...]:

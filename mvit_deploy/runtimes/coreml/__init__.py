@@ -78,7 +78,7 @@ def open_file(path: Path) -> CoreMLRunner:
 def _joined(
     results: list[dict[str, object]], interface: Interface, labels: tuple[str, ...] | None
 ) -> dict[str, np.ndarray]:
-    """The declared outputs of all images: arrays stacked, probabilities in the declared order of labels, labels as str."""
+    """The declared outputs of all images: arrays stacked, probabilities in the labels' declared order."""
     joined = {}
     for output in interface.outputs:
         missing = [result for result in results if output.name not in result]

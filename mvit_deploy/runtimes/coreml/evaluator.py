@@ -9,8 +9,9 @@ import numpy as np
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.runtimes.coreml.arithmetic import FLOAT32, HALF, MODES, round_to_half
 from mvit_deploy.runtimes.coreml.errors import UnknownFormError, UnknownOperationError
+from mvit_deploy.runtimes.coreml.kernels import check_total
 from mvit_deploy.runtimes.coreml.ops import EXACT, RESULT_TYPES, SUPPORTED
-from mvit_deploy.runtimes.coreml.program import FLOAT_TYPES, UNKNOWN_SIDE, Argument, Operation, Program, TensorType
+from mvit_deploy.runtimes.coreml.program import FLOAT_TYPES, Argument, Operation, Program, TensorType, fits
 
 Watch = Callable[[Operation, str, TensorType, np.ndarray], None]
 _LISTS = {"values", "ref_tensors"}  # parameters that take several tensors
@@ -50,7 +51,7 @@ class Evaluator:
             self._check_float_types(operation)
             self._types |= dict(operation.outputs)
             if not step.named:  # everything it takes is constant: compressed weights
-                self._constants |= self._perform(step, {}, None)
+                self._constants |= self._perform(step, self._constants, None)
             else:
                 self._steps.append(step)
 
@@ -92,7 +93,7 @@ class Evaluator:
                 value = self._rounded(value.astype(np.float32), kind)
             else:
                 value = value.astype(kind.dtype)
-            if not _fits(value.shape, kind.shape):
+            if not fits(value.shape, kind.shape):
                 raise ValueError(f"input {name} has shape {value.shape}, the program takes {kind}")
             values[name] = value
         return values
@@ -151,6 +152,7 @@ class Evaluator:
             with np.errstate(all="ignore"):
                 results = step.function(**arguments)
             results = results if isinstance(results, list) else [results]
+            check_total([*values.values(), *results])
             if len(results) != len(operation.outputs):
                 raise DamagedFileError(f"{len(operation.outputs)} outputs are declared, it has {len(results)}")
             return {
@@ -173,7 +175,7 @@ class Evaluator:
         expected = self._result_type(step, place)
         if expected is not None and expected != kind.dtype:
             raise DamagedFileError(f"it gives {expected}, {kind} is declared")
-        if not _fits(array.shape, kind.shape):
+        if not fits(array.shape, kind.shape):
             raise DamagedFileError(f"it gives shape {list(array.shape)}, {kind} is declared")
         if kind.dtype not in FLOAT_TYPES:
             return array
@@ -207,14 +209,6 @@ class Evaluator:
         ]
         computed = [kind for kind, argument in zip(kinds, inputs[key], strict=True) if not self._is_constant(argument)]
         return (computed or kinds)[0].dtype
-
-
-def _fits(shape: tuple[int, ...], declared: tuple[int, ...] | None) -> bool:
-    return (
-        declared is not None
-        and len(shape) == len(declared)
-        and all(said in (UNKNOWN_SIDE, side) for side, said in zip(shape, declared, strict=True))
-    )
 
 
 def _last_uses(program: Program) -> dict[str, int]:

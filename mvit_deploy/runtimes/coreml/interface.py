@@ -20,7 +20,8 @@ def read_interface(spec: "pb.Model", file_format: str) -> Interface:
         raise DamagedFileError("the classifier's labels and those in the metadata differ")
     inputs = tuple(_input(feature, declared.value_range) for feature in spec.description.input)
     outputs = tuple(_output(feature, spec) for feature in spec.description.output)
-    return Interface(file_format, f"specification {spec.specificationVersion}", inputs, outputs, declared.labels)
+    version = f"specification {spec.specificationVersion}"
+    return Interface(file_format, version, inputs, outputs, declared.labels, declared.precision)
 
 
 def class_labels(spec: "pb.Model") -> tuple[str, ...] | None:

@@ -5,7 +5,7 @@ Layouts are Core ML's: maps (N, C, *spatial), convolution weights (O, C/groups, 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -13,6 +13,8 @@ import numpy as np
 from mvit_deploy.errors import DamagedFileError
 
 MAX_ELEMENTS = 2**28  # 1 GiB of float32: far beyond any phone's network, and what a damaged file may not exceed
+MAX_BYTES = 4 * 4 * MAX_ELEMENTS  # of all tensors that are held at a time
+MAX_TAPS = 2**18  # of a window: a mean over a map of 512x512 has as many
 _BLOCK_BYTES = 1 << 20  # of one slice that a depthwise convolution works on, so that it stays in the processor's cache
 Pairs = Sequence[tuple[int, int]]
 MatMul = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -20,8 +22,15 @@ MatMul = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 def check_size(shape: Sequence[int]) -> None:
     """Raises: DamagedFileError for a shape with more elements than any network here could need."""
-    if math.prod(int(side) for side in shape) > MAX_ELEMENTS:
+    if math.prod(max(1, int(side)) for side in shape) > MAX_ELEMENTS:
         raise DamagedFileError(f"a tensor of shape {tuple(int(s) for s in shape)} is implausibly large")
+
+
+def check_total(tensors: Iterable[object]) -> None:
+    """Raises: DamagedFileError for tensors that take more memory together than any network here could need."""
+    total = sum(tensor.nbytes for tensor in tensors if isinstance(tensor, np.ndarray))
+    if total > MAX_BYTES:
+        raise DamagedFileError(f"with it {total} bytes of tensors are held at a time, which is implausible")
 
 
 def pad(x: np.ndarray, pads: Pairs, *, mode: str = "constant", value: float = 0.0) -> np.ndarray:
@@ -112,6 +121,8 @@ def _window(
 
 
 def _offsets(kernel: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    if math.prod(kernel) > MAX_TAPS:
+        raise DamagedFileError(f"a window of {tuple(kernel)} is implausibly large")
     return product(*(range(size) for size in kernel))
 
 
@@ -235,7 +246,6 @@ def _pool_geometry(
     dilations = dilations or [1] * len(kernel)
     if not (x.ndim - 2 == len(kernel) == len(strides) == len(pads)):
         raise DamagedFileError(f"a pool of {len(kernel)} axes does not fit input {x.shape}")
-    check_size(kernel)
     padded = pad(x, pads, value=fill)
     spatial = [output_size(*each) for each in zip(padded.shape[2:], kernel, strides, dilations, strict=True)]
     return padded, spatial, dilations
@@ -272,7 +282,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 def silu(x: np.ndarray) -> np.ndarray:
     """x * sigmoid(x)."""
     with np.errstate(over="ignore"):  # exp(-x) may be infinite: the quotient is then the right -0
-        result = np.negative(x)
+        result = np.negative(x, out=np.empty_like(x))  # an array, also where x has no axes
         np.exp(result, out=result)
         result += 1
         return np.divide(x, result, out=result)

@@ -38,8 +38,12 @@ class Operation:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        return f"{self.name!r} ({self.type})"
+
     def __str__(self) -> str:
-        return f"layer {self.line}, {self.name!r} ({self.type})"
+        return f"layer {self.line}, {self.text}"
 
 
 class Network:
@@ -184,7 +188,7 @@ def _operation(line: int, layer: Any) -> Operation:
     kind = layer.WhichOneof("layer")
     operation = Operation(line, layer.name, kind or "?", tuple(layer.input), tuple(layer.output))
     if kind not in LAYERS:
-        raise UnknownOperationError(kind or "a layer without a type", line, str(operation), LAYERS)
+        raise UnknownOperationError(kind or "a layer without a type", line, operation.text, LAYERS)
     return operation
 
 
@@ -241,7 +245,7 @@ def _evaluate(operation: Operation, layer: Layer, inputs: list[np.ndarray]) -> l
     try:
         made = LAYERS[operation.type](layer, *inputs)
     except UnknownFormError as error:
-        raise UnknownOperationError(f"{operation.type} with {error}", operation.line, str(operation), LAYERS) from error
+        raise UnknownOperationError(f"{operation.type} with {error}", operation.line, operation.text, LAYERS) from error
     except (DamagedFileError, *_MISFITS) as error:
         raise DamagedFileError(f"{operation}: {error}") from error
     blobs = [np.asarray(blob, dtype=np.float32) for blob in (made if isinstance(made, tuple) else (made,))]

@@ -4,6 +4,7 @@ Source: MIL.proto of coremltools. Constants (operations of type const) are value
 operations keep their line, the place in the block, for messages.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,7 +108,8 @@ def read_program(spec: object, weights: Path) -> Program:
     block = function.block_specializations[function.opset]
     reader = _Reader(weights)
     constants, operations = {}, []
-    inputs = {given.name: read_type(given.type) for given in function.inputs}
+    inputs = {given.name: _input_type(given) for given in function.inputs}
+    _check_described(spec, inputs)
     known = set(inputs)
     for line, proto in enumerate(block.operations, start=1):
         try:
@@ -123,6 +125,34 @@ def read_program(spec: object, weights: Path) -> Program:
     if missing or not block.outputs:
         raise DamagedFileError(f"the program returns {missing or 'nothing'}, which no operation gives")
     return Program(function.opset, inputs, tuple(block.outputs), tuple(operations), constants)
+
+
+def _input_type(given: object) -> TensorType:
+    kind = read_type(given.type)
+    if kind.shape is None or kind.dtype not in NUMPY_TYPES:
+        raise DamagedFileError(f"the input {given.name!r} is of type {kind}, which nothing can be given for")
+    return kind
+
+
+def _check_described(spec: object, inputs: Mapping[str, TensorType]) -> None:
+    """Callers prepare the inputs by the description. It is empty where a file has several functions."""
+    described = {feature.name: feature.type for feature in spec.description.input}
+    if described and set(described) != set(inputs):
+        raise DamagedFileError(f"the file describes the inputs {sorted(described)}, the program takes {sorted(inputs)}")
+    for name, feature in described.items():
+        image, kind = feature.imageType, inputs[name]
+        sides = (image.height, image.width)
+        if feature.WhichOneof("Type") == "imageType" and not fits(sides, kind.shape[2:]):
+            raise DamagedFileError(f"the image {name!r} is described as {sides}, the program takes {kind}")
+
+
+def fits(shape: tuple[int, ...], declared: tuple[int, ...] | None) -> bool:
+    """Whether a shape is one that is declared, where a side may be left open."""
+    return (
+        declared is not None
+        and len(shape) == len(declared)
+        and all(said in (UNKNOWN_SIDE, side) for side, said in zip(shape, declared, strict=True))
+    )
 
 
 def _check_names(proto: object, known: set[str]) -> None:
@@ -223,8 +253,11 @@ def _immediate(tensor: object, kind: TensorType) -> object:
         raise DamagedFileError(f"{stored} for {kind}")
     if stored == "bytes":
         return _held(decode(values, kind.dtype, kind.shape), kind.dtype)
-    array = np.array(values, dtype=_array_type(kind.dtype))
-    if array.size != int(np.prod(kind.shape, dtype=np.int64)):
+    given = np.array(values)
+    array = given.astype(_array_type(kind.dtype))
+    if array.dtype.kind in "iub" and not np.array_equal(array, given):
+        raise DamagedFileError(f"{stored} for {kind}")
+    if array.size != math.prod(kind.shape):
         raise DamagedFileError(f"{array.size} values for {kind}")
     return _held(array.reshape(kind.shape), kind.dtype)
 

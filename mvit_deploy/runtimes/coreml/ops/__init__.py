@@ -32,20 +32,21 @@ SUPPORTED: dict[str, Callable[..., object]] = {
 }
 
 # Operations that only move or choose values: what they give has been rounded before.
-EXACT = frozenset(
-    "identity relu relu6 maximum minimum select abs clip max_pool reduce_max reduce_min reshape reshape_like transpose "
-    "expand_dims squeeze flatten2d reverse slice_by_index slice_by_size split concat stack tile gather gather_along_axis "
-    "gather_nd topk pixel_shuffle pixel_unshuffle crop upsample_nearest_neighbor resize_nearest_neighbor".split()
-)
+EXACT = frozenset((
+    "identity", "relu", "relu6", "maximum", "minimum", "select", "abs", "clip", "max_pool", "reduce_max", "reduce_min",
+    "reshape", "reshape_like", "transpose", "expand_dims", "squeeze", "flatten2d", "reverse", "slice_by_index",
+    "slice_by_size", "split", "concat", "stack", "tile", "gather", "gather_along_axis", "gather_nd", "topk",
+    "pixel_shuffle", "pixel_unshuffle", "crop", "upsample_nearest_neighbor", "resize_nearest_neighbor",
+))  # fmt: skip
 
 # The element type of the results: that of the first parameter, unless it stands here. A name after = is the parameter
 # whose type it is, one after : the parameter that names it, all else the type itself; one for each result.
-_BOOL = ("bool",)
+_COMPARISONS = (
+    "equal", "not_equal", "greater", "greater_equal", "less", "less_equal",
+    "logical_and", "logical_or", "logical_xor", "logical_not",
+)  # fmt: skip
 RESULT_TYPES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(
-        "equal not_equal greater greater_equal less less_equal logical_and logical_or logical_xor logical_not".split(),
-        _BOOL,
-    ),
+    **dict.fromkeys(_COMPARISONS, ("bool",)),
     **dict.fromkeys(["shape", "non_zero", "argsort"], ("int32",)),
     **dict.fromkeys(["reduce_argmax", "reduce_argmin"], (":output_dtype",)),
     "topk": ("=x", ":output_indices_dtype"),

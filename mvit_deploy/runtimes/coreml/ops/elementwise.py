@@ -1,4 +1,4 @@
-"""Operations of MIL that act on each element. Parameters and defaults: coremltools' elementwise_unary, elementwise_binary."""
+"""Operations of MIL that act on each element. Source: coremltools' elementwise_unary.py, elementwise_binary.py."""
 
 import numpy as np
 
@@ -161,6 +161,8 @@ def exp(x):
 
 
 def exp2(x):
+    if np.asarray(x).dtype.kind != "f":
+        raise UnknownFormError("exp2 of integers")
     return np.exp2(x)
 
 

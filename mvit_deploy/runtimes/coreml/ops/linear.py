@@ -43,6 +43,8 @@ def conv_transpose(
     if pad_type not in ("valid", "custom"):
         raise UnknownFormError(f"conv_transpose with pad_type {pad_type!r}")
     pads = pairs(pad, kernel) if pad_type == "custom" else [(0, 0)] * len(kernel)
+    wanted = None if output_shape is None else [int(side) for side in output_shape[2:]]
+    _check_origin(x.shape[2:], wanted, kernel, strides, dilations, pads)
     return kernels.conv_transpose(
         x,
         weight,
@@ -51,9 +53,17 @@ def conv_transpose(
         pads=pads,
         dilations=dilations,
         groups=int(groups),
-        output_spatial=None if output_shape is None else [int(side) for side in output_shape[2:]],
+        output_spatial=wanted,
         matmul=math.matmul,
     )
+
+
+def _check_origin(spatial, wanted, kernel, strides, dilations, pads):
+    """output_shape says which of the sizes that a conv takes to x's is meant; for others nothing says what it cuts."""
+    for i, side in enumerate(wanted or ()):
+        reach = side + sum(pads[i]) - (kernel[i] - 1) * dilations[i] - 1
+        if reach // strides[i] + 1 != spatial[i]:
+            raise UnknownFormError(f"conv_transpose of {list(spatial)} with output_shape {wanted} (spatial axes)")
 
 
 def linear(x, weight, bias=None, *, math: Arithmetic):

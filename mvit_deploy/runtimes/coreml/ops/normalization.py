@@ -3,6 +3,7 @@
 import numpy as np
 
 from mvit_deploy.runtimes.coreml.arithmetic import Arithmetic
+from mvit_deploy.runtimes.coreml.errors import UnknownFormError
 
 
 def layer_norm(x, axes=None, gamma=None, beta=None, epsilon=np.float32(1e-5), *, math: Arithmetic):
@@ -33,9 +34,11 @@ def l2_norm(x, epsilon=np.float32(1e-6), *, math: Arithmetic):
 def local_response_norm(x, size, alpha=np.float32(1e-4), beta=np.float32(0.75), k=np.float32(1.0)):
     """x / (k + alpha / size * sum of squares of the size channels around) ** beta. Shapes: x (N, C, *spatial)."""
     size = int(size)
-    before = (size - 1) // 2
-    squares = np.pad(x * x, [(0, 0), (before, size - 1 - before), *[(0, 0)] * (x.ndim - 2)])
-    total = sum(squares[:, offset : offset + x.shape[1]] for offset in range(size))
+    if size % 2 == 0:
+        raise UnknownFormError(f"local_response_norm over {size} channels: which side has one more is not documented")
+    reach = min(size // 2, x.shape[1] - 1)  # beyond lie zeros alone
+    squares = np.pad(x * x, [(0, 0), (reach, reach), *[(0, 0)] * (x.ndim - 2)])
+    total = sum(squares[:, offset : offset + x.shape[1]] for offset in range(2 * reach + 1))
     return x / (k + alpha / np.float32(size) * total) ** beta
 
 

@@ -3,10 +3,17 @@
 import numpy as np
 
 from mvit_deploy.runtimes.coreml.arithmetic import Arithmetic
+from mvit_deploy.runtimes.coreml.errors import UnknownFormError
 
 
 def _axes(x: np.ndarray, axes: np.ndarray | None) -> tuple[int, ...]:
     return tuple(range(x.ndim)) if axes is None else tuple(int(axis) for axis in axes)
+
+
+def _fraction(x: np.ndarray) -> None:
+    """Refuse integers where the result, declared an integer too, is a fraction: how it is rounded is not documented."""
+    if x.dtype.kind != "f":
+        raise UnknownFormError("a mean, norm or logarithm of integers")
 
 
 def reduce_sum(x, axes=None, keep_dims=False, *, math: Arithmetic):
@@ -14,6 +21,7 @@ def reduce_sum(x, axes=None, keep_dims=False, *, math: Arithmetic):
 
 
 def reduce_mean(x, axes=None, keep_dims=False, *, math: Arithmetic):
+    _fraction(x)
     return math.mean(x, _axes(x, axes), keep_dims=bool(keep_dims))
 
 
@@ -26,14 +34,17 @@ def reduce_l1_norm(x, axes=None, keep_dims=False, *, math: Arithmetic):
 
 
 def reduce_l2_norm(x, axes=None, keep_dims=False, *, math: Arithmetic):
+    _fraction(x)
     return np.sqrt(math.sum(math.step(x * x), _axes(x, axes), keep_dims=bool(keep_dims)))
 
 
 def reduce_log_sum(x, axes=None, keep_dims=False, *, math: Arithmetic):
+    _fraction(x)
     return np.log(math.sum(x, _axes(x, axes), keep_dims=bool(keep_dims)))
 
 
 def reduce_log_sum_exp(x, axes=None, keep_dims=False, *, math: Arithmetic):
+    _fraction(x)
     axes = _axes(x, axes)
     largest = x.max(axis=axes, keepdims=True)
     total = math.sum(math.step(np.exp(x - largest)), axes, keep_dims=True)

@@ -10,10 +10,13 @@ from mvit_deploy.runtimes.coreml import kernels
 from mvit_deploy.runtimes.coreml.errors import UnknownFormError
 from mvit_deploy.runtimes.coreml.ops.linear import padding
 
+_LONGEST_AXIS = 2**20  # samples of a resized axis: no picture has a million rows
+
 
 def max_pool(x, kernel_sizes, pad_type, strides=None, pad=None, ceil_mode=False):
     kernel, strides, pads = _window(x, kernel_sizes, pad_type, strides, pad)
     pads = _ceil(x, kernel, strides, pads) if ceil_mode else pads
+    _check_windows(x, kernel, strides, pads)
     return kernels.max_pool(x, kernel=kernel, strides=strides, pads=pads)
 
 
@@ -22,6 +25,8 @@ def avg_pool(x, kernel_sizes, pad_type, strides=None, pad=None, exclude_padding_
     wider = _ceil(x, kernel, strides, pads) if ceil_mode else pads
     if wider != pads and not exclude_padding_from_average:
         raise UnknownFormError("avg_pool with ceil_mode that counts samples beyond the padding")
+    if exclude_padding_from_average:
+        _check_windows(x, kernel, strides, wider)
     return kernels.average_pool(
         x, kernel=kernel, strides=strides, pads=wider, exclude_padding=bool(exclude_padding_from_average)
     )
@@ -47,9 +52,18 @@ def upsample_bilinear(x, scale_factor_height=1, scale_factor_width=1, align_corn
     if align_corners and half_pixel_centers:
         raise UnknownFormError("upsample_bilinear with align_corners and half_pixel_centers")
     mode = "STRICT_ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS" if half_pixel_centers else "DEFAULT"
-    height = math.floor(np.float32(x.shape[-2]) * np.float32(scale_factor_height))
-    width = math.floor(np.float32(x.shape[-1]) * np.float32(scale_factor_width))
+    height, width = _scaled(x.shape[-2], scale_factor_height), _scaled(x.shape[-1], scale_factor_width)
     return _bilinear(x, height, width, mode)
+
+
+def _scaled(side: int, scale: np.ndarray) -> int:
+    """floor(side * scale) where float32 and float64 agree; which of them is meant is not documented."""
+    single, double = np.float32(side) * np.float32(scale), float(side) * float(np.float32(scale))
+    if math.floor(single) != math.floor(double):
+        raise UnknownFormError(
+            f"upsample_bilinear of {side} samples by {double / side!r}: {single} or {double} samples"
+        )
+    return math.floor(single)
 
 
 def resize_bilinear(x, target_size_height=1, target_size_width=1, sampling_mode="DEFAULT"):
@@ -60,6 +74,8 @@ def resize(x, shape, resized_dims, interpolation_mode="LINEAR", sampling_mode="D
     count = int(resized_dims)
     if count > min(len(shape), x.ndim) or interpolation_mode != "LINEAR":
         raise UnknownFormError(f"resize of {count} axes with interpolation_mode {interpolation_mode!r}")
+    if x.dtype.kind != "f":
+        raise UnknownFormError("resize of integers")
     for axis, side in zip(range(x.ndim - count, x.ndim), shape[len(shape) - count :], strict=True):
         x = kernels.interpolate(x, axis, grid(x.shape[axis], int(side) or x.shape[axis], sampling_mode))
     return x
@@ -89,8 +105,7 @@ def pixel_unshuffle(x, downscale_factor):
 
 def grid(size: int, wanted: int, mode: str) -> np.ndarray:
     """Source positions of the samples of a resized axis, as resize_bilinear documents each sampling_mode."""
-    kernels.check_size([wanted])
-    if min(size, wanted) < 1:
+    if min(size, wanted) < 1 or wanted > _LONGEST_AXIS:
         raise DamagedFileError(f"an axis of {size} resized to {wanted}")
     index = np.arange(wanted, dtype=np.float64)
     if mode in ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS"):
@@ -122,8 +137,18 @@ def _window(x, kernel_sizes, pad_type, strides, pad):
     return kernel, strides, padding(pad_type, pad, x.shape[2:], kernel, strides, [1] * len(kernel))
 
 
+def _check_windows(x, kernel, strides, pads):
+    """Refuse windows that hold no sample at all: what is their largest value, or their mean, is not documented."""
+    for side, size, stride, (before, after) in zip(x.shape[2:], kernel, strides, pads, strict=True):
+        last = (side + before + after - size) // stride * stride - before
+        if before >= size or last >= side:
+            raise UnknownFormError(f"a pool whose windows of {size} lie in the padding {before, after} alone")
+
+
 def _ceil(x, kernel, strides, pads):
     """Padding behind so that the last window is whole; a window must begin inside the map or the padding before it."""
+    if any(before != after for before, after in pads):
+        raise DamagedFileError(f"ceil_mode with the asymmetric padding {pads}")
     wider = []
     for side, size, stride, (before, after) in zip(x.shape[2:], kernel, strides, pads, strict=True):
         count = math.ceil((side + before + after - size) / stride) + 1

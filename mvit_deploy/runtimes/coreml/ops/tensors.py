@@ -21,11 +21,13 @@ def shape(x):
 
 
 def reshape(x, shape):
-    """A side of 0 is copied from x, one of -1 takes what is left."""
+    """A side of 0 is copied from x, counted from the last axis, and 1 where x has none; one of -1 takes what is left.
+
+    Up to iOS 16 a 0 needs a shape of x's rank, for which this is the side of the same place.
+    """
     sides = [int(side) for side in shape]
-    if 0 in sides and len(sides) != x.ndim:
-        raise DamagedFileError(f"reshape of {x.shape} to {sides}: a 0 needs the same rank")
-    return x.reshape([x.shape[axis] if side == 0 else side for axis, side in enumerate(sides)])
+    given = [1] * max(0, len(sides) - x.ndim) + list(x.shape[max(0, x.ndim - len(sides)) :])
+    return x.reshape([kept if side == 0 else side for kept, side in zip(given, sides, strict=True)])
 
 
 def reshape_like(x, ref_tensors, begins, ends, end_masks):
@@ -47,7 +49,8 @@ def expand_dims(x, axes):
 
 
 def squeeze(x, axes=None):
-    return np.squeeze(x, axis=None if axes is None else tuple(int(axis) for axis in axes))
+    """As PyTorch's: sides other than 1 stay."""
+    return np.squeeze(x, axis=None if axes is None else tuple(int(axis) for axis in axes if x.shape[int(axis)] == 1))
 
 
 def flatten2d(x, axis=1):
@@ -150,7 +153,9 @@ def band_part(x, lower=-1, upper=-1):
 def cumsum(x, axis=0, exclusive=False, reverse=False):
     x = np.flip(x, int(axis)) if reverse else x
     total = np.cumsum(x, axis=int(axis), dtype=x.dtype)
-    total = total - x if exclusive else total
+    if exclusive:
+        first = np.zeros_like(np.take(x, [0], axis=int(axis)))
+        total = np.concatenate([first, np.take(total, range(x.shape[int(axis)] - 1), axis=int(axis))], axis=int(axis))
     return np.flip(total, int(axis)) if reverse else total
 
 
@@ -158,8 +163,9 @@ def non_zero(x):
     return np.argwhere(x).astype(np.int32)
 
 
-def gather(x, indices, axis=0, batch_dims=0, validate_indices=False):
+def gather(x, indices, axis=0, batch_dims=0, validate_indices=None):
     """x's slices along an axis, at indices; the first batch_dims axes of both go together."""
+    _check_indices(indices, validate_indices)
     axis, batch = int(axis) % x.ndim, int(batch_dims)
     kernels.check_size((*x.shape[:axis], *np.shape(indices)[batch:], *x.shape[axis + 1 :]))
     if batch == 0:
@@ -169,12 +175,14 @@ def gather(x, indices, axis=0, batch_dims=0, validate_indices=False):
     return np.stack(rows).reshape(*lead, *rows[0].shape)
 
 
-def gather_along_axis(x, indices, axis=0, validate_indices=False):
+def gather_along_axis(x, indices, axis=0, validate_indices=None):
+    _check_indices(indices, validate_indices)
     return np.take_along_axis(x, indices.astype(np.int64), axis=int(axis))
 
 
-def gather_nd(x, indices, batch_dims=0, validate_indices=False):
+def gather_nd(x, indices, batch_dims=0, validate_indices=None):
     """x[indices[..., 0], indices[..., 1], …]"""
+    _check_indices(indices, validate_indices)
     if int(batch_dims):
         raise UnknownFormError("gather_nd with batch_dims")
     return x[tuple(np.moveaxis(indices, -1, 0))]
@@ -189,6 +197,8 @@ def topk(x, k=1, axis=-1, ascending=False, sort=True, return_indices=True, outpu
     """The k largest (smallest) values, sorted, and where they were; the first of equal ones wins."""
     axis = int(axis)
     count = x.shape[axis] if int(k) == -1 else int(k)
+    if not 0 <= count <= x.shape[axis]:
+        raise DamagedFileError(f"the best {count} of {x.shape[axis]}")
     order = np.take(_order(x, axis, bool(ascending)), range(count), axis=axis)
     values = np.take_along_axis(x, order, axis=axis)
     return [values, order.astype(output_indices_dtype)] if return_indices else values
@@ -200,6 +210,13 @@ def classify(probabilities, classes):
         raise DamagedFileError(f"{len(classes)} labels for {probabilities.size} probabilities")
     values = probabilities.ravel()
     return [classes[int(values.argmax())], dict(zip(classes, values.tolist(), strict=True))]
+
+
+def _check_indices(indices: np.ndarray, validate_indices: np.ndarray | None) -> None:
+    """Negative indices count from the end up to iOS 16. From iOS 17 on, whose files always hold validate_indices, they
+    are both allowed and out of bounds."""
+    if validate_indices is not None and np.min(indices, initial=0) < 0:
+        raise UnknownFormError("negative indices of an iOS 17 gather")
 
 
 def _order(x: np.ndarray, axis: int, ascending: bool) -> np.ndarray:

@@ -1,0 +1,331 @@
+"""Judging shipped files again: what a file or its report says it is held to, and whether it still holds here."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from mvit_deploy import chatter, images, locate, parity, reference, report, runtimes, verification
+from mvit_deploy.adopt import adopt
+from mvit_deploy.errors import DamagedFileError, UsageError
+from mvit_deploy.hints import did_you_mean
+from mvit_deploy.images import ImageSet
+from mvit_deploy.locate import Location
+from mvit_deploy.nn.build import count_macs, count_parameters
+from mvit_deploy.nn.config import CONFIGS
+from mvit_deploy.nn.heads.classification import Classifier
+from mvit_deploy.parity import MISMATCH, NOT_RUN
+from mvit_deploy.reference import Reference
+from mvit_deploy.report import Report
+from mvit_deploy.spec import Contract, Interface
+from mvit_deploy.verification import Expectation, Verification
+
+REPORT_SUFFIX = ".report.json"
+NO_REFERENCE = "there is no reference to hold it to: {why}; give --weights"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What mvit-verify and mvit_deploy.verify take, by the same names. None is "as the report says"."""
+
+    weights: str | None = None
+    mode: str | None = None
+    precision: str | None = None
+    verify_images: Path | None = None
+    seed: int | None = None
+    locate: bool = False
+    allow_unverified: bool = False
+    command: str = "mvit_deploy.verify"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A file and the report beside it, empty where there is none."""
+
+    path: Path
+    said: dict[str, object]
+
+    def says(self, *keys: str) -> object:
+        """A value of the report, None where it has none."""
+        value: object = self.said
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+
+def verify(
+    files: str | Path | Iterable[str | Path],
+    *,
+    weights: str | Path | None = None,
+    mode: str | None = None,
+    precision: str | None = None,
+    verify_images: str | Path | None = None,
+    seed: int | None = None,
+    locate: bool = False,
+    allow_unverified: bool = False,
+) -> list[Report]:
+    """Judge shipped files again, here, against PyTorch.
+
+    Args: files or their reports (FILE.report.json). The reference is that of weights (a path, or "random" with mode and
+    seed), else the one that the report names. locate: also say which stage and operation is the first that differs.
+    Nothing is written. Returns: one report a file, with the exit code that mvit-verify ends with.
+    Raises: UsageError, MissingLibraryError, CheckpointError.
+    """
+    paths = [files] if isinstance(files, str | Path) else list(files)
+    folder = None if verify_images is None else Path(verify_images)
+    given = None if weights is None else str(weights)
+    options = Options(given, mode, precision, folder, seed, locate, allow_unverified)
+    return list(run([Path(path) for path in paths], options))
+
+
+def run(paths: list[Path], options: Options) -> Iterator[Report]:
+    """Judge file after file; everything that is wrong with the request is found before the first."""
+    if options.precision is not None and options.precision not in parity.TOLERANCES:
+        known = tuple(parity.TOLERANCES)
+        hint = did_you_mean(options.precision, known)
+        raise UsageError(f"unknown precision {options.precision!r}; known: {', '.join(known)}{hint}")
+    if options.mode is not None and options.mode not in CONFIGS:
+        hint = did_you_mean(options.mode, CONFIGS)
+        raise UsageError(f"unknown mode {options.mode!r}; known: {', '.join(CONFIGS)}{hint}")
+    for subject in [read_subject(path) for path in paths]:
+        yield _judge(subject, options)
+
+
+def read_subject(path: Path) -> Subject:
+    """The file that a path names, itself or by its report.
+
+    Raises: UsageError when neither is there, the suffix is unknown, or the report is not one of ours.
+    """
+    named_by_report = path.name.endswith(REPORT_SUFFIX)
+    file = path.with_name(path.name.removesuffix(REPORT_SUFFIX)) if named_by_report else path
+    beside = report.report_path(file)
+    if file.suffix not in runtimes.TARGET_BY_SUFFIX:
+        raise UsageError(f"{file}: not a file of a known target; known: {', '.join(runtimes.TARGET_BY_SUFFIX)}")
+    if named_by_report and not beside.exists():
+        raise UsageError(f"there is no report {path}")
+    if not named_by_report and not file.exists():
+        raise UsageError(f"there is no file {path}")
+    return Subject(file, _read_report(beside) if beside.exists() else {})
+
+
+def _read_report(path: Path) -> dict[str, object]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"cannot read the report {path}: {error}") from error
+    if not isinstance(content, dict) or content.get("schema_version") != report.SCHEMA_VERSION:
+        raise UsageError(f"{path} is no report of schema {report.SCHEMA_VERSION}")
+    return content
+
+
+def _judge(subject: Subject, options: Options) -> Report:
+    precision = options.precision or subject.says("artifact", "precision") or ""
+    inputs, found, source = None, None, None
+    if not subject.path.exists():
+        found = Verification(MISMATCH, f"the file {subject.path} that the report describes is not there")
+    else:
+        with chatter.into_log(f"verify-{subject.path.name}"):
+            try:
+                interface = runtimes.open_file(subject.path).interface
+                precision = _known_precision(precision or interface.precision)
+                source, problem = _reference(subject, options, interface)
+                if source is None:
+                    found = Verification(NOT_RUN, problem, interface)
+                else:
+                    inputs, found = _verify(subject, options, interface, source, precision)
+                    found = _with_fault(found, problem)
+            except DamagedFileError as error:
+                found = Verification(MISMATCH, str(error))
+            location = _locate(subject, options, source, inputs, precision, found)
+        found = _with_fault(found, _changed(subject))
+        if location is not None:
+            found = replace(found, findings=found.findings | {"location": location.to_json()})
+    code = report.exit_code_of(found.verdict, allow_unverified=options.allow_unverified)
+    return Report(subject.path, code, _content(subject, options, found, source, inputs, _known_precision(precision)))
+
+
+def _known_precision(word: str | None) -> str:
+    """The precision whose floors hold: the strictest where a file does not say."""
+    return word if word in parity.TOLERANCES else "fp32"
+
+
+def _reference(subject: Subject, options: Options, interface: Interface) -> tuple[Reference | None, str]:
+    """The module that a file is held to, and what is wrong with it; None and the reason where there is none.
+
+    Raises: CheckpointError, UsageError for weights that were given.
+    """
+    classes = interface.outputs[-1].shape[-1] if len(interface.outputs[-1].shape) == 2 else None
+    mode = options.mode or subject.says("model", "mode")
+    seed = options.seed if options.seed is not None else subject.says("model", "weights", "seed")
+    if options.weights is not None:
+        count = classes if options.weights == "random" else None
+        return reference.from_weights(
+            options.mode or (mode if count else None), options.weights, num_classes=count, seed=seed or 0
+        ), ""
+    named = subject.says("model", "weights", "source")
+    if named is None:
+        return None, NO_REFERENCE.format(why="no report lies beside the file")
+    if named == "random":
+        source = reference.from_weights(mode, "random", num_classes=classes, seed=seed or 0)
+    else:
+        path = _checkpoint(str(named), subject.path.parent)
+        if path is None:
+            return None, NO_REFERENCE.format(why=f"the report names {named}, which is not here")
+        source = reference.from_weights(None, str(path), num_classes=None, seed=0)
+    expected = subject.says("model", "weights", "sha256")
+    changed = source.weights["sha256"] != expected
+    if changed and named == "random":
+        return None, NO_REFERENCE.format(
+            why="this machine's random numbers are not those that the report was made with"
+        )
+    return source, f"the weights {named} have changed since the report" if changed else ""
+
+
+def _checkpoint(named: str, beside: Path) -> Path | None:
+    """The checkpoint that a report names: as seen from here, or from where the report lies."""
+    return next((path for path in (Path(named), beside / named) if path.is_file()), None)
+
+
+def _verify(
+    subject: Subject, options: Options, interface: Interface, source: Reference, precision: str
+) -> tuple[ImageSet, Verification]:
+    image = interface.inputs[0]
+    said_size = subject.says("model", "image_size")
+    size = tuple(said_size) if said_size else (image.shape[2:] if image.layout == "NCHW" else image.shape[1:3])
+    inputs = images.verification_set(size, **_origin(subject, options))
+    outputs = reference.run(source, inputs.pixels)
+    contract = _contract(subject, interface, source, size, outputs)
+    return inputs, verification.verify(subject.path, Expectation(contract, precision, inputs, outputs))
+
+
+def _origin(subject: Subject, options: Options) -> dict[str, object]:
+    """The seed and the folder of the verification inputs; a folder that is gone is left out."""
+    seed = options.seed if options.seed is not None else subject.says("verification", "inputs", "seed")
+    said = subject.says("verification", "inputs", "folder")
+    folder = options.verify_images or (Path(str(said)) if said and Path(str(said)).is_dir() else None)
+    return {"seed": seed or 0, "folder": folder}
+
+
+def _contract(
+    subject: Subject, interface: Interface, source: Reference, size: tuple[int, int], outputs: np.ndarray
+) -> Contract:
+    """What the report promised, where there is one; otherwise what the file says of itself."""
+    said_inputs, labels = subject.says("artifact", "inputs"), subject.says("artifact", "labels")
+    declared = interface.inputs[0]
+    shape, color_order = declared.shape, declared.color_order
+    if said_inputs:
+        shape, color_order = said_inputs[0]["shape"], said_inputs[0]["color_order"]
+    elif not subject.said:
+        labels = interface.labels
+    return Contract(
+        mode=source.mode,
+        task=str(subject.says("model", "task") or "classification"),
+        variant=source.variant,
+        image_size=size,
+        output_name="logits" if outputs.ndim == 2 else "features",
+        output_shape=outputs.shape[1:],
+        labels=None if labels is None else tuple(labels),
+        color_order=color_order,
+        dynamic_batch=shape[0] == -1,
+    )
+
+
+def _changed(subject: Subject) -> str:
+    expected = subject.says("artifact", "sha256")
+    if expected is None or report.sha256_of(subject.path) == expected:
+        return ""
+    return "the file is not the one that its report describes: its sha256 has changed"
+
+
+def _with_fault(found: Verification, fault: str) -> Verification:
+    """A fault beside the numbers makes a mismatch; the numbers stay."""
+    if not fault:
+        return found
+    return replace(found, verdict=MISMATCH, reason="; ".join(filter(None, [fault, found.reason])))
+
+
+def _locate(
+    subject: Subject,
+    options: Options,
+    source: Reference | None,
+    inputs: ImageSet | None,
+    precision: str,
+    found: Verification,
+) -> Location | None:
+    """Raises: UsageError for a module without our stages."""
+    if not options.locate or source is None or inputs is None:
+        return None
+    location = locate_in(subject.path, source, inputs, precision, is_wrong=found.verdict == MISMATCH)
+    if location is None:
+        raise UsageError("--locate follows the stages of a MobileViT classifier; this model is another")
+    return location
+
+
+def locate_in(path: Path, source: Reference, inputs: ImageSet, precision: str, *, is_wrong: bool) -> Location | None:
+    """Where a file leaves PyTorch, on a photo and on noise; None for a module that is no classifier of ours.
+
+    Raises: DamagedFileError; CannotRunHere; MissingLibraryError.
+    """
+    model = adopt(source.module)
+    if not isinstance(model, Classifier):
+        return None
+    chosen = inputs.pixels[[inputs.kinds.index("photo"), inputs.kinds.index("noise")]]
+    reference_trail = locate.trail(model, chosen, path.suffix, color_order=source.color_order)
+    return locate.locate(path, reference_trail, tolerance=locate.TOLERANCES[precision], is_wrong=is_wrong)
+
+
+def _content(
+    subject: Subject,
+    options: Options,
+    found: Verification,
+    source: Reference | None,
+    inputs: ImageSet | None,
+    precision: str,
+) -> dict[str, object]:
+    """A report of this judgement; what only the first export knows is taken over from its report."""
+    path, declared = subject.path, found.interface
+    artifact = dict(subject.says("artifact") or {"min_ios": None, "int8": {"weight_fraction": 0.0, "kept_float": []}})
+    artifact |= {
+        "path": str(path),
+        "target": runtimes.TARGET_BY_SUFFIX[path.suffix],
+        "format": path.suffix.removeprefix("."),
+        "precision": precision,
+        "sha256": report.sha256_of(path) if path.exists() else None,
+        "size_bytes": report.size_of(path) if path.exists() else None,
+        "opset_or_spec": None if declared is None else declared.opset_or_spec,
+        "inputs": [] if declared is None else [asdict(i) for i in declared.inputs],
+        "outputs": [] if declared is None else [asdict(o) for o in declared.outputs],
+        "labels": None if declared is None else declared.labels,
+    }
+    origin = _origin(subject, options)
+    folder = origin["folder"]
+    return {
+        "schema_version": report.SCHEMA_VERSION,
+        "command": options.command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "artifact": artifact,
+        "model": _model_facts(subject, source, inputs),
+        "verification": verification.to_json(
+            found, precision, inputs, origin | {"folder": None if folder is None else str(folder)}
+        ),
+        "timings_s": {},
+        "tools": report.tool_versions(),
+    }
+
+
+def _model_facts(subject: Subject, source: Reference | None, inputs: ImageSet | None) -> object:
+    if source is None or inputs is None:
+        return subject.says("model")
+    size = inputs.pixels.shape[1:3]
+    facts = dict(subject.says("model") or {"task": "classification", "num_classes": None})
+    return facts | {
+        "mode": source.mode,
+        "variant": source.variant,
+        "image_size": list(size),
+        "parameters": count_parameters(source.module),
+        "macs": count_macs(source.module, size),
+        "weights": source.weights,
+    }
