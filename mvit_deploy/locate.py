@@ -1,11 +1,10 @@
 """Where a file leaves PyTorch: its stages and its operations, followed by the values that they give.
 
 Names do not survive conversion, values do: a stage of the module is found in a file as the tensor that equals its
-output. The first stage that no tensor equals is the one that is wrong. Within it, the first operation is named whose
-result is neither a value of the deployment form nor on the way to one.
+output. The stage behind the last one that agrees is the one that is wrong: right values do not come from wrong ones.
+Within it, the first operation is named whose result is neither a value of the deployment form nor on the way to one.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +37,7 @@ class StageError:
 
 @dataclass(frozen=True)
 class Location:
-    """The first stage out of tolerance and the operation where it begins; None where everything agrees."""
+    """The stage behind the last within tolerance and the operation where it begins; None where the last is within."""
 
     stages: tuple[StageError, ...]
     stage: str | None
@@ -84,8 +83,9 @@ def locate(path: Path, reference: Trail, *, tolerance: float, is_wrong: bool = F
     """
     tapped = [taps.tap(path, image) for image in reference.pixels]
     stages = _stage_errors(tapped, reference, tolerance)
-    first = next((error.stage for error in stages if not error.within), OUTPUT if is_wrong else None)
-    operation = None if first is None else _first_operation(stages, tapped, reference, tolerance)
+    right = _agreeing(stages)
+    first = stages[len(right)].stage if len(right) < len(stages) else OUTPUT if is_wrong else None
+    operation = None if first is None else _first_operation(right, tapped, reference, tolerance)
     return Location(tuple(stages), first, operation)
 
 
@@ -142,8 +142,11 @@ def _stage_errors(tapped: list[Tapped], reference: Trail, tolerance: float) -> l
     lines = dict.fromkeys(first.inputs, 0) | {name: op.line for op in first.operations for name in op.outputs}
     errors = []
     for stage, expected in reference.stages[0].items():
-        near = {name: _distance(expected, value) for name, value in first.values.items() if name in lines}
-        best = min(near, key=lambda name: near[name], default=None)
+        alike = [name for name in lines if name in first.values and _same_shape(expected, first.values[name])]
+        near = {name: _distance(expected, first.values[name]) for name in alike}
+        # Pixels may still be scaled and shifted: what enters the network is the last tensor that is like the image.
+        rank = lines if stage == INPUT else near
+        best = (max if stage == INPUT else min)(alike, key=lambda name: rank[name], default=None)
         if best is None or not np.isfinite(near[best]):
             errors.append(StageError(stage, "", 0, None, False))
             continue
@@ -155,20 +158,19 @@ def _stage_errors(tapped: list[Tapped], reference: Trail, tolerance: float) -> l
 
 
 def _first_operation(
-    stages: list[StageError], tapped: list[Tapped], reference: Trail, tolerance: float
+    agreeing: list[StageError], tapped: list[Tapped], reference: Trail, tolerance: float
 ) -> TapOperation | None:
     """The first operation, behind the last stage that agrees, that leads to no right value."""
     right = _right_operations(tapped, reference, tolerance)
-    reached = max((stage.line for stage in _agreeing(stages)), default=0)
+    reached = agreeing[-1].line if agreeing else 0
     behind = [operation for operation in tapped[0].operations if operation.line > reached]
     return next((operation for operation in behind if operation.line not in right), next(iter(behind), None))
 
 
-def _agreeing(stages: list[StageError]) -> Iterable[StageError]:
-    for stage in stages:
-        if not stage.within:
-            return
-        yield stage
+def _agreeing(stages: list[StageError]) -> list[StageError]:
+    """The stages up to the last one that agrees. One before it that does not has rounding alone to answer for."""
+    last = max((place for place, stage in enumerate(stages) if stage.within), default=-1)
+    return stages[: last + 1]
 
 
 def _right_operations(tapped: list[Tapped], reference: Trail, tolerance: float) -> set[int]:
@@ -204,6 +206,10 @@ def _layouts(reference: np.ndarray) -> list[np.ndarray]:
     if reference.ndim == 4:
         forms.append(np.squeeze(reference.transpose(0, 2, 3, 1)))
     return forms
+
+
+def _same_shape(reference: np.ndarray, value: np.ndarray) -> bool:
+    return any(form.shape == np.squeeze(value).shape for form in _layouts(reference))
 
 
 def _distance(reference: np.ndarray, value: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Fixtures: measuring data that may be absent, sensitive models, and the command line as a user runs it."""
+"""Fixtures: measuring data that may be absent, sensitive models, files written once, the command line in a process."""
 
 import os
 import subprocess
@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+import mvit_deploy
 from mvit_deploy.nn.build import seeded_classifier
 from mvit_deploy.nn.heads.classification import Classifier
+from mvit_deploy.report import Report
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("MVIT_DATA", ROOT.parent / "shared" / "data"))
+LABELS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
+SIZE = (64, 96)  # not square, so that a swapped height and width shows
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +38,22 @@ def mvit_export(*arguments: object, **options: object) -> subprocess.CompletedPr
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "mvit_deploy.cli.export", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
+    """A small labelled classifier in every format and precision, by file suffix and precision."""
+    folder = tmp_path_factory.mktemp("labelled")
+    options = {"labels": LABELS, "image_size": SIZE, "output": folder, "precision": "fp32,fp16"}
+    model = sensitive("xxs", len(LABELS))
+    reports = mvit_deploy.export(model, target="all", **options)
+    reports += mvit_deploy.export(model, target="coreml", format="mlmodel", **options)
+    return {f"{r.path.suffix[1:]} {r.content['artifact']['precision']}": r for r in reports}
+
+
+@pytest.fixture(scope="session")
+def xs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The xs classifier at 256x256, fp32, by suffix: the network of which the sizes of graphs are published."""
+    reports = mvit_deploy.export("xs", target="all", precision="fp32", output=tmp_path_factory.mktemp("xs"))
+    assert [r.exit_code for r in reports] == [0, 0, 0]
+    return {r.path.suffix[1:]: r.path for r in reports}

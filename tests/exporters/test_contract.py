@@ -14,8 +14,7 @@ from mvit_deploy import images, reference, report, runtimes
 from mvit_deploy.nn.build import randomize
 from mvit_deploy.parity import MATCH
 from mvit_deploy.report import Report
-from tests.conftest import sensitive
-from tests.exporters.conftest import LABELS, SIZE
+from tests.conftest import LABELS, SIZE, sensitive
 
 FORMATS = [name for target in TARGETS.values() for name in target.formats]
 FILES = [f"{name} {precision}" for name in FORMATS for precision in ("fp32", "fp16")]

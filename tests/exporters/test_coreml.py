@@ -9,8 +9,7 @@ import pytest
 import mvit_deploy
 from mvit_deploy.report import Report
 from mvit_deploy.runtimes.coreml import read_specification
-from tests.conftest import sensitive
-from tests.exporters.conftest import LABELS
+from tests.conftest import LABELS, sensitive
 
 UINT8_TO_UNIT = 1 / 255
 SPECIFICATION_OF_IOS = {15: 6, 16: 7, 17: 8, 18: 9}
