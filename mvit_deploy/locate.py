@@ -177,12 +177,23 @@ def _right_operations(tapped: list[Tapped], reference: Trail, tolerance: float) 
     """Lines of the operations whose results are values of the module, or lead to such."""
     pairs = zip(tapped, reference.values, strict=True)
     right_values = set.intersection(*(_matched(one.values, values, tolerance) for one, values in pairs))
+    right_values -= _telling_nothing(tapped)
     right = set()
     for operation in reversed(tapped[0].operations):
         if any(name in right_values for name in operation.outputs):
             right.add(operation.line)
             right_values |= set(operation.inputs)
     return right
+
+
+def _telling_nothing(tapped: list[Tapped]) -> set[str]:
+    """Values that do not depend on the image, such as a softmax over one token: they are right whatever came before."""
+    first, *others = tapped
+    return {
+        name
+        for name, value in first.values.items()
+        if value.min() == value.max() or any(np.array_equal(value, other.values[name]) for other in others)
+    }
 
 
 def _matched(values: dict[str, np.ndarray], references: list[np.ndarray], tolerance: float) -> set[str]:
@@ -226,4 +237,6 @@ def _rel_max(reference: np.ndarray, value: np.ndarray) -> float:
     if not np.abs(probe[0] - probe[1]).max() <= scale:
         return np.inf
     worst = float(np.abs(reference - value).max())
-    return worst / scale if scale > 0 and np.isfinite(worst) else np.inf
+    if scale > 0 and np.isfinite(worst):
+        return worst / scale
+    return 0.0 if worst == 0 else np.inf  # a black image is all 0

@@ -1,6 +1,7 @@
 """TFLite files on LiteRT's CPU interpreter, with its default XNNPACK delegate, as in an app."""
 
 import json
+import struct
 from importlib.metadata import version
 from pathlib import Path
 
@@ -48,7 +49,10 @@ def open_file(path: Path) -> TfliteRunner:
 
 def _declared(content: bytes) -> DeclaredMetadata:
     """Raises: DamagedFileError when the file has no metadata of ours or they cannot be read."""
-    payload = read_metadata(content, METADATA_NAME)
+    try:
+        payload = read_metadata(content, METADATA_NAME)
+    except (struct.error, ValueError, IndexError, TypeError, OverflowError) as error:  # what flatbuffers raises
+        raise DamagedFileError(f"it is no TFLite file: {error}") from error
     if payload is None:
         raise DamagedFileError(f"the file has no metadata {METADATA_NAME!r}, which give its colour order and range")
     return read_entries(json.loads(payload))

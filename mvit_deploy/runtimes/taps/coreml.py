@@ -9,7 +9,7 @@ from mvit_deploy.runtimes.coreml.interface import read_interface
 from mvit_deploy.runtimes.coreml.network import Network
 from mvit_deploy.runtimes.coreml.package import read_specification, weights_folder
 from mvit_deploy.runtimes.coreml.pixels import image_tensor
-from mvit_deploy.runtimes.coreml.program import read_program
+from mvit_deploy.runtimes.coreml.program import Program, read_program
 from mvit_deploy.runtimes.taps import TapOperation, Tapped
 
 
@@ -21,18 +21,22 @@ def tap(path: Path, image: np.ndarray) -> Tapped:
     if spec.WhichOneof("Type") != "mlProgram":
         return _tap_network(Network(spec), given)
     program = read_program(spec, weights_folder(path))
-    operations = tuple(
-        TapOperation(
-            operation.line,
-            operation.type,
-            tuple(a.name for arguments in operation.inputs.values() for a in arguments if a.name is not None),
-            tuple(name for name, _ in operation.outputs),
-        )
-        for operation in program.operations
-    )
+    operations = _flowing(program)
     names = [name for operation in operations for name in operation.outputs]
     values = Evaluator(program, "typed").run(given, taps=names)
     return Tapped(tuple(given), operations, _arrays(values) | given)
+
+
+def _flowing(program: Program) -> tuple[TapOperation, ...]:
+    """The operations that the image reaches; those that only unpack constants are left out."""
+    reached, operations = set(program.inputs), []
+    for operation in program.operations:
+        names = {argument.name for arguments in operation.inputs.values() for argument in arguments}
+        outputs = tuple(name for name, _ in operation.outputs)
+        if names & reached:
+            operations.append(TapOperation(operation.line, operation.type, tuple(sorted(names & reached)), outputs))
+            reached |= set(outputs)
+    return tuple(operations)
 
 
 def _tap_network(network: Network, given: dict[str, np.ndarray]) -> Tapped:
