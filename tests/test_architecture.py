@@ -16,7 +16,7 @@ PACKAGES = {"mvit_deploy": Path(mvit_deploy.__file__).parent, "exporters": Path(
 # A layer may import those after it, and of its own row; what is not listed here belongs to the row of its folder.
 LAYERS = [
     {"mvit_deploy.cli"},
-    {"mvit_deploy.pipeline"},
+    {"mvit_deploy.pipeline", "mvit_deploy.recheck"},
     {"mvit_deploy.verification", "mvit_deploy.locate", "mvit_deploy.request", "mvit_deploy.targets", "exporters"},
     {"mvit_deploy.interface", "mvit_deploy.reference", "mvit_deploy.report", "mvit_deploy.runtimes"},
     {"mvit_deploy.adopt", "mvit_deploy.parity", "mvit_deploy.chatter", "mvit_deploy.workplace"},
