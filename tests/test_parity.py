@@ -116,6 +116,15 @@ def test_fp16_pools_photos_and_holds_the_rest_by_rel_max() -> None:
     assert judged("fp16", reference, bad_extreme, kinds).verdict == MISMATCH
 
 
+def test_fp16_pools_noise_and_extremes_so_that_a_nearly_silent_input_is_no_false_alarm() -> None:
+    """All black alone gives a trained network small logits: 29 dB, where noise and extremes together have 38."""
+    reference = np.array([[10.0, -10.0], [10.0, -10.0], [0.4, -0.4]])
+    kinds = ("photo", "noise", "extreme")
+
+    assert judged("fp16", reference, reference + [[0, 0], [0, 0], [0.02, 0]], kinds).verdict == MATCH
+    assert judged("fp16", reference, reference + [[0, 0], [0, 0], [0.31, 0]], kinds).verdict == MISMATCH
+
+
 def test_fp16_without_a_photo_cannot_match() -> None:
     values = np.ones((1, 4))
 

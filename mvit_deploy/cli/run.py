@@ -15,7 +15,7 @@ from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
 from mvit_deploy.report import Report
 from mvit_deploy.request import Options
 
-LOG_WIDTH = 120
+LOG_WIDTH = 130
 _STYLES = {MATCH: "green", NOT_RUN: "yellow"}
 
 
@@ -111,8 +111,13 @@ def _row(result: Report) -> tuple[str, ...]:
         _number(errors.get("sqnr_db"), ".1f"),
         _number((verification["photos"] or {}).get("sqnr_db"), ".1f"),
         _number(errors.get("top1_agreement"), ".1%"),
-        f"{runtime['name']} {runtime['version']}" if judged else "nobody here",
+        _judge(runtime) if judged else "nobody here",
     )
+
+
+def _judge(runtime: dict[str, str]) -> str:
+    """The evaluator has this tool's own version, which says nothing here."""
+    return runtime["name"] if runtime["kind"] == "evaluator" else f"{runtime['name']} {runtime['version']}"
 
 
 def _number(value: float | None, form: str) -> str:

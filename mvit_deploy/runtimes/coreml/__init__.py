@@ -19,7 +19,7 @@ from mvit_deploy.runtimes.coreml.pixels import image_tensor
 from mvit_deploy.runtimes.coreml.program import read_program
 from mvit_deploy.spec import Interface
 
-EVALUATOR = "Core ML program evaluator, not Apple's runtime"
+EVALUATOR = "program evaluator, not Apple's runtime"
 
 
 class CoreMLRunner:
