@@ -1,7 +1,7 @@
 # make demo    export xs to every target and print the verdicts
 # make test    lint and tests, from the source and from the built wheel (under 15 minutes on 2 cores)
 # make test-all  the full matrix as well
-# make bench   cold-start times and peak memory of the command line
+# make bench   cold-start times and peak memory of the command line; times of the Core ML evaluator
 #
 # A bare `torch` on Linux is a CUDA build of several GB. To take the CPU build from PyTorch's own index:
 #   make test TORCH="torch==2.13.0 --index-url URL_OF_PYTORCHS_CPU_INDEX"
@@ -49,6 +49,7 @@ wheel: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/coreml_evaluator.py
 
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

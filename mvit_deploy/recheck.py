@@ -24,6 +24,9 @@ from mvit_deploy.spec import Contract, Interface
 from mvit_deploy.verification import Expectation, Verification
 
 REPORT_SUFFIX = ".report.json"
+Outputs = dict[
+    tuple[str, str], np.ndarray
+]  # of references, by the digests of weights and inputs: several files share them
 NO_REFERENCE = "there is no reference to hold it to: {why}; give --weights"
 
 
@@ -90,8 +93,9 @@ def run(paths: list[Path], options: Options) -> Iterator[Report]:
     if options.mode is not None and options.mode not in CONFIGS:
         hint = did_you_mean(options.mode, CONFIGS)
         raise UsageError(f"unknown mode {options.mode!r}; known: {', '.join(CONFIGS)}{hint}")
+    known: Outputs = {}
     for subject in [read_subject(path) for path in paths]:
-        yield _judge(subject, options)
+        yield _judge(subject, options, known)
 
 
 def read_subject(path: Path) -> Subject:
@@ -121,7 +125,7 @@ def _read_report(path: Path) -> dict[str, object]:
     return content
 
 
-def _judge(subject: Subject, options: Options) -> Report:
+def _judge(subject: Subject, options: Options, known: Outputs) -> Report:
     precision = options.precision or subject.says("artifact", "precision") or ""
     inputs, found, source = None, None, None
     if not subject.path.exists():
@@ -135,7 +139,7 @@ def _judge(subject: Subject, options: Options) -> Report:
                 if source is None:
                     found = Verification(NOT_RUN, problem, interface)
                 else:
-                    inputs, found = _verify(subject, options, interface, source, precision)
+                    inputs, found = _verify(subject, options, interface, source, precision, known)
                     found = _with_fault(found, problem)
             except DamagedFileError as error:
                 found = Verification(MISMATCH, str(error))
@@ -190,13 +194,19 @@ def _checkpoint(named: str, beside: Path) -> Path | None:
 
 
 def _verify(
-    subject: Subject, options: Options, interface: Interface, source: Reference, precision: str
+    subject: Subject,
+    options: Options,
+    interface: Interface,
+    source: Reference,
+    precision: str,
+    known: Outputs,
 ) -> tuple[ImageSet, Verification]:
     image = interface.inputs[0]
     said_size = subject.says("model", "image_size")
     size = tuple(said_size) if said_size else (image.shape[2:] if image.layout == "NCHW" else image.shape[1:3])
     inputs = images.verification_set(size, **_origin(subject, options))
-    outputs = reference.run(source, inputs.pixels)
+    key = (str(source.weights["sha256"]), inputs.sha256)
+    outputs = known[key] if key in known else known.setdefault(key, reference.run(source, inputs.pixels))
     contract = _contract(subject, interface, source, size, outputs)
     return inputs, verification.verify(subject.path, Expectation(contract, precision, inputs, outputs))
 

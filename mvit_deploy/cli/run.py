@@ -15,7 +15,7 @@ from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
 from mvit_deploy.report import Report
 from mvit_deploy.request import Options
 
-LOG_WIDTH = 130
+LOG_WIDTH = 136
 _STYLES = {MATCH: "green", NOT_RUN: "yellow"}
 
 
