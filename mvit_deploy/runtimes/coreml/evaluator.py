@@ -14,8 +14,12 @@ from mvit_deploy.runtimes.coreml.ops import EXACT, RESULT_TYPES, SUPPORTED
 from mvit_deploy.runtimes.coreml.program import FLOAT_TYPES, Argument, Operation, Program, TensorType, fits
 
 Watch = Callable[[Operation, str, TensorType, np.ndarray], None]
-_LISTS = {"values", "ref_tensors"}  # parameters that take several tensors
-_MIXES_FLOATS = {"cast", "quantize", "dequantize", "select", "one_hot", "resize", "upsample_bilinear"}
+_LISTS = {"values", "ref_tensors", "begins", "ends", "end_masks"}  # parameters that take several tensors
+_MIXES_FLOATS = {
+    "cast", "quantize", "dequantize", "select", "one_hot", "resize", "upsample_bilinear",
+    "scaled_dot_product_attention",
+}  # fmt: skip
+_MIXES_FLOATS_FROM_IOS_17 = {"conv", "conv_transpose"}  # a computed weight may have another type there
 _SENSELESS = (ValueError, IndexError, TypeError, KeyError, AttributeError, ArithmeticError, MemoryError)
 
 
@@ -128,7 +132,8 @@ class Evaluator:
 
     def _check_float_types(self, operation: Operation) -> None:
         """Operands that are computed have one float type: Core ML does not mix fp16 and fp32 within an operation."""
-        if operation.type in _MIXES_FLOATS:
+        is_old = self.program.opset in ("CoreML5", "CoreML6")
+        if operation.type in _MIXES_FLOATS or (operation.type in _MIXES_FLOATS_FROM_IOS_17 and not is_old):
             return
         computed = {
             self._types[argument.name].dtype
@@ -178,6 +183,8 @@ class Evaluator:
         if not fits(array.shape, kind.shape):
             raise DamagedFileError(f"it gives shape {list(array.shape)}, {kind} is declared")
         if kind.dtype not in FLOAT_TYPES:
+            if array.dtype.kind == "f":
+                raise UnknownFormError(f"{step.operation.type} of {kind.dtype}")
             return array
         if array.dtype != np.float32:
             array = array.astype(np.float32)
@@ -193,22 +200,21 @@ class Evaluator:
         rules = RESULT_TYPES.get(step.operation.type)
         rule = rules[min(place, len(rules) - 1)] if rules else "="
         if rule == "=":
-            return self._type_of(step.operation.inputs, next(iter(inspect.signature(step.function).parameters)))
+            return self._type_of(step.operation.inputs, [next(iter(inspect.signature(step.function).parameters))])
         if rule.startswith("="):
-            return self._type_of(step.operation.inputs, rule[1:])
+            return self._type_of(step.operation.inputs, rule[1:].split())
         if rule.startswith(":"):
             default = inspect.signature(step.function).parameters[rule[1:]].default
             return str(step.fixed.get(rule[1:], default))
         return rule
 
-    def _type_of(self, inputs: Mapping[str, tuple[Argument, ...]], key: str) -> str | None:
-        if key not in inputs:
+    def _type_of(self, inputs: Mapping[str, tuple[Argument, ...]], keys: list[str]) -> str | None:
+        """The element type of parameters: of the first value that is computed, else of the first."""
+        given = [argument for key in keys for argument in inputs.get(key, ())]
+        first = next((argument for argument in given if not self._is_constant(argument)), next(iter(given), None))
+        if first is None:
             return None
-        kinds = [
-            argument.constant.type if argument.name is None else self._types[argument.name] for argument in inputs[key]
-        ]
-        computed = [kind for kind, argument in zip(kinds, inputs[key], strict=True) if not self._is_constant(argument)]
-        return (computed or kinds)[0].dtype
+        return (first.constant.type if first.name is None else self._types[first.name]).dtype
 
 
 def _last_uses(program: Program) -> dict[str, int]:

@@ -40,7 +40,8 @@ EXACT = frozenset((
 ))  # fmt: skip
 
 # The element type of the results: that of the first parameter, unless it stands here. A name after = is the parameter
-# whose type it is, one after : the parameter that names it, all else the type itself; one for each result.
+# whose type it is (of several the computed one), one after : the parameter that names it, all else the type itself;
+# one for each result.
 _COMPARISONS = (
     "equal", "not_equal", "greater", "greater_equal", "less", "less_equal",
     "logical_and", "logical_or", "logical_xor", "logical_not",
@@ -51,6 +52,7 @@ RESULT_TYPES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(["reduce_argmax", "reduce_argmin"], (":output_dtype",)),
     "topk": ("=x", ":output_indices_dtype"),
     "cast": (":dtype",),
+    "matmul": ("=x y",),
     "select": ("=a",),
     "fill": ("=value",),
     "fill_like": ("=value",),

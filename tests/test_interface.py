@@ -1,0 +1,198 @@
+"""A file's own words against the contract: whatever differs is named."""
+
+from dataclasses import replace
+
+import pytest
+
+from mvit_deploy.interface import faults
+from mvit_deploy.spec import Contract, InputSpec, Interface, OutputSpec
+
+LABELS = ("cat", "dog", "fox")
+CLASSES = Contract("xs", "classification", "paper", (192, 320), "logits", (3,), labels=LABELS)
+MAP = Contract("xs", "classification", "paper", (192, 320), "features", (384, 6, 10))
+
+HIGH = InputSpec("image", (1, 3, 192, 320), "float32", "NCHW", (0.0, 1.0), "RGB")
+WIDE = replace(HIGH, shape=(1, 192, 320, 3), layout="NHWC")
+LOGITS = OutputSpec("logits", (1, 3), "float32", "logits")
+CHANNELS_LAST = OutputSpec("features", (1, 6, 10, 384), "float32", "features", "NHWC")
+LABEL = OutputSpec("classLabel", (1,), "string", "label")
+PROBABILITIES = OutputSpec("classLabel_probs", (1, 3), "float32", "probabilities")
+
+ONNX = Interface("onnx", "18", (HIGH,), (LOGITS,), LABELS)
+TFLITE_MAP = Interface("tflite", "schema 3", (WIDE,), (CHANNELS_LAST,))
+PACKAGE = Interface("mlpackage", "specification 7", (replace(WIDE, dtype="uint8"),), (LABEL, PROBABILITIES), LABELS)
+
+FILES = {"onnx": (CLASSES, ONNX), "tflite map": (MAP, TFLITE_MAP), "coreml classifier": (CLASSES, PACKAGE)}
+every_file = pytest.mark.parametrize(("contract", "agreeing"), FILES.values(), ids=FILES)
+
+
+def with_input(file: Interface, **changes: object) -> Interface:
+    return replace(file, inputs=(replace(file.inputs[0], **changes),))
+
+
+def with_output(file: Interface, index: int, **changes: object) -> Interface:
+    outputs = list(file.outputs)
+    outputs[index] = replace(outputs[index], **changes)
+    return replace(file, outputs=tuple(outputs))
+
+
+@every_file
+def test_a_file_that_keeps_its_promise_has_no_faults(contract: Contract, agreeing: Interface) -> None:
+    assert faults(contract, agreeing) == []
+
+
+@pytest.mark.parametrize(
+    ("contract", "file"),
+    [
+        (CLASSES, replace(PACKAGE, format="mlmodel")),  # the older format has the same interface
+        (CLASSES, replace(ONNX, format="tflite", inputs=(WIDE,))),
+        (MAP, replace(ONNX, outputs=(OutputSpec("features", (1, 384, 6, 10), "float32", "features"),), labels=None)),
+        (
+            replace(CLASSES, output_shape=(10, 4), labels=None),  # a table is no map: nothing goes last
+            Interface("tflite", "schema 3", (WIDE,), (replace(LOGITS, shape=(1, 10, 4)),)),
+        ),
+        (replace(CLASSES, labels=None), replace(PACKAGE, outputs=(LOGITS,), labels=None)),  # no labels, no classifier
+    ],
+)
+def test_other_forms_of_the_same_promise_have_no_faults(contract: Contract, file: Interface) -> None:
+    assert faults(contract, file) == []
+
+
+@every_file
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("name", "input.1", "input name: the file says input.1, expected image"),
+        ("color_order", "BGR", "colour order: the file says BGR, expected RGB"),
+        ("range", (0.0, 255.0), "value range: the file says (0.0, 255.0), expected (0.0, 1.0)"),
+        ("range", (-1.0, 1.0), "value range: the file says (-1.0, 1.0), expected (0.0, 1.0)"),
+    ],
+)
+def test_a_field_of_the_input_that_differs_is_named(
+    contract: Contract, agreeing: Interface, field: str, value: object, named: str
+) -> None:
+    assert faults(contract, with_input(agreeing, **{field: value})) == [named]
+
+
+@every_file
+@pytest.mark.parametrize("axis", range(4))
+def test_any_side_of_the_input_that_differs_is_named(contract: Contract, agreeing: Interface, axis: int) -> None:
+    expected = agreeing.inputs[0].shape
+    shape = (*expected[:axis], expected[axis] + 32, *expected[axis + 1 :])
+
+    assert faults(contract, with_input(agreeing, shape=shape)) == [
+        f"input shape: the file says {shape}, expected {expected}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("contract", "file", "index"),
+    [(CLASSES, ONNX, 0), (MAP, TFLITE_MAP, 0), (CLASSES, PACKAGE, 0), (CLASSES, PACKAGE, 1)],
+)
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("shape", (1, 4)), ("shape", (-1, 3)), ("dtype", "float16"), ("meaning", "embedding"), ("layout", "NCHW")],
+)
+def test_a_field_of_an_output_that_differs_is_named(
+    contract: Contract, file: Interface, index: int, field: str, value: object
+) -> None:
+    output = file.outputs[index]
+
+    assert faults(contract, with_output(file, index, **{field: value})) == [
+        f"output {output.name} {field}: the file says {value}, expected {getattr(output, field) or repr('')}"
+    ]
+
+
+def test_a_tflite_map_with_channels_first_is_named() -> None:
+    assert faults(MAP, with_output(TFLITE_MAP, 0, shape=(1, 384, 6, 10), layout="NCHW")) == [
+        "output features shape: the file says (1, 384, 6, 10), expected (1, 6, 10, 384)",
+        "output features layout: the file says NCHW, expected NHWC",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "outputs", "named"),
+    [
+        (ONNX, (replace(LOGITS, name="output"),), "outputs: the file says ['output'], expected ['logits']"),
+        (ONNX, (LOGITS, replace(LOGITS, name="aux")), "outputs: the file says ['aux', 'logits'], expected ['logits']"),
+        (ONNX, (), "outputs: the file says [], expected ['logits']"),
+        (PACKAGE, (LABEL,), "outputs: the file says ['classLabel'], expected ['classLabel', 'classLabel_probs']"),
+    ],
+)
+def test_outputs_by_other_names_too_many_or_too_few_are_named(
+    file: Interface, outputs: tuple[OutputSpec, ...], named: str
+) -> None:
+    assert faults(CLASSES, replace(file, outputs=outputs)) == [named]
+
+
+@pytest.mark.parametrize("file", [ONNX, PACKAGE], ids=["onnx", "coreml"])
+@pytest.mark.parametrize("found", [("dog", "cat", "fox"), ("cat", "dog"), ("cat", "dog", "Fox"), None])
+def test_labels_in_another_order_or_number_or_none_are_named(file: Interface, found: tuple[str, ...] | None) -> None:
+    assert faults(CLASSES, replace(file, labels=found)) == [f"labels: the file says {found}, expected {LABELS}"]
+
+
+def test_labels_that_nobody_gave_are_named() -> None:
+    assert faults(MAP, replace(TFLITE_MAP, labels=LABELS)) == [f"labels: the file says {LABELS}, expected None"]
+
+
+@every_file
+@pytest.mark.parametrize("count", [0, 2])
+def test_anything_but_one_input_is_named(contract: Contract, agreeing: Interface, count: int) -> None:
+    assert faults(contract, replace(agreeing, inputs=agreeing.inputs * count)) == [f"{count} inputs, expected 1"]
+
+
+def test_without_an_input_the_labels_are_still_looked_at() -> None:
+    assert faults(CLASSES, replace(ONNX, inputs=(), labels=None)) == [
+        "0 inputs, expected 1",
+        f"labels: the file says None, expected {LABELS}",
+    ]
+
+
+def test_a_free_batch_must_be_free_at_both_ends() -> None:
+    free = replace(CLASSES, dynamic_batch=True)
+
+    kept = with_output(with_input(ONNX, shape=(-1, 3, 192, 320)), 0, shape=(-1, 3))
+
+    assert faults(free, kept) == []
+    assert len(faults(free, ONNX)) == 2
+    assert len(faults(CLASSES, kept)) == 2
+
+
+def test_many_faults_are_all_named() -> None:
+    file = with_output(
+        with_input(ONNX, name="x", shape=(1, 3, 8, 8), color_order="BGR", range=(0.0, 2.0)), 0, shape=(1,)
+    )
+
+    starts = [problem.partition(":")[0] for problem in faults(CLASSES, replace(file, labels=None))]
+
+    assert sorted(starts) == sorted(
+        ["output logits shape", "input name", "input shape", "colour order", "value range", "labels"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("contract", "agreeing", "dtype"),
+    [
+        (CLASSES, ONNX, "uint8"),
+        (CLASSES, ONNX, "float16"),
+        (MAP, TFLITE_MAP, "int8"),
+        (CLASSES, PACKAGE, "float32"),  # Core ML takes 8-bit images
+        (CLASSES, replace(PACKAGE, format="mlmodel"), "float32"),
+    ],
+)
+def test_an_input_of_another_type_is_named(contract: Contract, agreeing: Interface, dtype: str) -> None:
+    expected = agreeing.inputs[0].dtype
+
+    assert faults(contract, with_input(agreeing, dtype=dtype)) == [
+        f"input type: the file says {dtype}, expected {expected}"
+    ]
+
+
+@pytest.mark.parametrize(("agreeing", "other"), [(ONNX, WIDE), (replace(ONNX, format="tflite", inputs=(WIDE,)), HIGH)])
+def test_an_input_of_another_layout_is_named(agreeing: Interface, other: InputSpec) -> None:
+    expected = agreeing.inputs[0]
+
+    assert faults(CLASSES, replace(agreeing, inputs=(other,))) == [
+        f"input shape: the file says {other.shape}, expected {expected.shape}",
+        f"input layout: the file says {other.layout}, expected {expected.layout}",
+    ]
