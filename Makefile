@@ -15,6 +15,8 @@ DATA ?= $(abspath ../shared/data)
 WHEEL_TEST := build/wheel-test
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
+test test-all test-source test-wheel: export OMP_NUM_THREADS := 1
+test test-all test-source test-wheel: export OPENBLAS_NUM_THREADS := 1
 unexport PYTHONPATH
 
 .PHONY: demo test test-all lint test-source test-wheel wheel bench clean
@@ -34,13 +36,14 @@ lint: $(VENV)/.dev
 test-source: $(VENV)/.dev
 	MVIT_DATA=$(DATA) $(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
-# All of it again, against the wheel as users install it: unpacked alone, with the source out of reach.
+# Again against the wheel as users install it, unpacked alone, with the source out of reach: every test but those of single
+# operations, layers and mutants, which run the same code in the same way.
 test-wheel: wheel
 	rm -rf $(WHEEL_TEST) && mkdir -p $(WHEEL_TEST)
 	$(BIN)/python -m pip install --quiet --no-deps --target $(WHEEL_TEST)/site dist/*.whl
 	cp -r tests pyproject.toml $(WHEEL_TEST)
 	cd $(WHEEL_TEST) && MVIT_DATA=$(DATA) MVIT_WHEEL=$(abspath $(WHEEL_TEST)/site) PYTHONPATH=$(abspath $(WHEEL_TEST)/site) \
-	  $(abspath $(BIN))/python -m pytest -n $(JOBS) -m "not slow"
+	  $(abspath $(BIN))/python -m pytest -n $(JOBS) -m "not slow" --ignore tests/runtimes --ignore tests/mutation
 
 wheel: $(VENV)/.dev
 	rm -rf dist

@@ -18,7 +18,9 @@ def run(command: click.Command, name: str, arguments: list[str] | None) -> int:
 
     name is the program's; the command finds the whole line that was typed in its context's obj.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    _interruption.asked_for = False
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return command.main(arguments, standalone_mode=False, obj=shlex.join([name, *arguments])) or 0
@@ -58,5 +60,21 @@ def _trace(error: Exception) -> None:
     logging.getLogger("mvit_deploy").debug("raised here", exc_info=error)
 
 
+class _Interruption:
+    """Whether a person has asked this process to stop."""
+
+    asked_for = False
+
+
+_interruption = _Interruption()
+
+
 def _interrupt(signum: int, frame: FrameType | None) -> None:
+    _interruption.asked_for = True
     raise KeyboardInterrupt
+
+
+def raise_if_interrupted() -> None:
+    """Raise an interruption again that a library has swallowed. To be called between the steps of a run."""
+    if _interruption.asked_for:
+        raise KeyboardInterrupt

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mvit_deploy import pipeline, recheck, report
+from mvit_deploy.cli import entry
 from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
 from mvit_deploy.report import Report
 from mvit_deploy.request import Options
@@ -44,6 +45,7 @@ class Steps:
         self._status.stop()
 
     def __call__(self, step: str) -> None:
+        entry.raise_if_interrupted()
         self._status.update(step)
         self.console.print(f"[dim]{time.perf_counter() - self._start:6.1f} s[/]  {step}", soft_wrap=True)
 

@@ -217,6 +217,30 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, number: signal.Signals) 
     assert [p for p in temporary.rglob("*") if p.is_file()] == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_that_a_library_swallows_still_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    """Python drops a KeyboardInterrupt that is raised in a callback of native code or in a finalizer."""
+    write = onnx_exporter.write
+
+    def swallowing(lowered: object, precision: str, path: Path) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(number)
+        write(lowered, precision, path)
+
+    monkeypatch.setattr(onnx_exporter, "write", swallowing)
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+
+    code = main([*BASE, "--target", "onnx", "--output", str(tmp_path / "out")])
+
+    for each, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+        signal.signal(each, handler)
+    assert code == INTERRUPTED
+    assert "interrupted" in capfd.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 @contextlib.contextmanager
 def small_disk(folder: Path, kilobytes: int):
     """A file system of a few kilobytes."""
