@@ -15,6 +15,7 @@ from mvit_deploy.runtimes.coreml.arithmetic import HALF_MAX, HALF_SMALLEST_NORMA
 from mvit_deploy.runtimes.coreml.evaluator import Evaluator
 from mvit_deploy.runtimes.coreml.program import Operation, Program, TensorType
 
+SHOWN = 5  # values in a report at either end
 LOST_DB = 10.0  # below, the error of a value is a third of it and more
 HALF_MODE_DB = 20.0
 NEURAL_ENGINE_PRODUCT = 32768.0  # a convolution or matrix product beyond it becomes infinity there
@@ -54,21 +55,35 @@ class Range:
 
 @dataclass(frozen=True)
 class Audit:
-    """Findings in the program's order, and the value that came nearest to the end of half precision."""
+    """The range of every fp16 value over all inputs, by name, and what is worth knowing, in the program's order."""
 
     inputs: int
-    values: int
-    largest: tuple[str, float] | None
+    ranges: dict[str, Range]
     findings: tuple[Finding, ...] = field(default=())
 
     def to_json(self) -> dict[str, object]:
-        nearest = None if self.largest is None else {"value": self.largest[0], "max_abs": self.largest[1]}
+        """Findings, the values nearest to the end of half precision, and those that lost most to rounding."""
+        lossy = {name: seen for name, seen in self.ranges.items() if seen.sqnr_db is not None}
         return {
             "inputs": self.inputs,
-            "fp16_values": self.values,
-            "largest": nearest,
+            "fp16_values": len(self.ranges),
+            "largest": [_shown(n, self.ranges[n]) for n in sorted(self.ranges, key=self._size)[:SHOWN]],
+            "least_precise": [_shown(n, lossy[n]) for n in sorted(lossy, key=lambda n: lossy[n].sqnr_db)[:SHOWN]],
             "findings": [asdict(finding) for finding in self.findings],
         }
+
+    def _size(self, name: str) -> float:
+        return -self.ranges[name].largest
+
+
+def _shown(name: str, seen: Range) -> dict[str, object]:
+    return {
+        "value": name,
+        "line": seen.operation.line,
+        "operation": seen.operation.type,
+        "max_abs": seen.largest if np.isfinite(seen.largest) else None,
+        "sqnr_db": None if seen.sqnr_db is None else round(seen.sqnr_db, 1),
+    }
 
 
 def audited_run(
@@ -85,9 +100,7 @@ def audited_run(
     ranges: dict[str, Range] = {}
     outputs = [_observe(exact, typed, image, ranges) for image in images]
     findings = _constant_findings(program) + _range_findings(ranges) + _half_findings(program, images, outputs)
-    finite = [(name, seen.largest) for name, seen in ranges.items() if np.isfinite(seen.largest)]
-    largest = max(finite, key=lambda pair: pair[1], default=None)
-    return outputs, Audit(len(images), len(ranges), largest, tuple(sorted(findings, key=lambda f: f.line)))
+    return outputs, Audit(len(images), ranges, tuple(sorted(findings, key=lambda f: f.line)))
 
 
 def _observe(

@@ -106,11 +106,15 @@ class Network:
         if x.shape != self.inputs[name]:
             raise ShapeError(f"input {name!r} takes the shape {self.inputs[name]}, not {x.shape}")
         for step in self._network.preprocessing:
-            if step.featureName == name and step.WhichOneof("preprocessor") == "scaler":
-                x = np.float32(step.scaler.channelScale) * x + self._channel_bias(name, step.scaler)
-            elif step.featureName == name:
-                x = x - np.asarray(step.meanImage.meanImage, dtype=np.float32).reshape(x.shape)
+            if step.featureName == name:
+                x = self._preprocessed(x, name, step)
         return x
+
+    def _preprocessed(self, x: np.ndarray, name: str, step: Any) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            if step.WhichOneof("preprocessor") == "scaler":
+                return np.float32(step.scaler.channelScale) * x + self._channel_bias(name, step.scaler)
+            return x - np.asarray(step.meanImage.meanImage, dtype=np.float32).reshape(x.shape)
 
     def _channel_bias(self, name: str, scaler: Any) -> np.ndarray:
         feature = next(f for f in self._description.input if f.name == name)

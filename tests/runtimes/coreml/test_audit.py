@@ -202,6 +202,19 @@ def test_every_input_counts(tmp_path: Path) -> None:
     assert first(audit(program, np.ones((1, 8)), np.full((1, 8), 100.0)), "overflow")
 
 
+def test_the_report_shows_the_values_at_either_end(tmp_path: Path) -> None:
+    program = program_of(tmp_path, Lambda(lambda x: (x * 100.0).relu() - 3.0), (1, 64))
+    x = noise(1, 64)
+
+    found = audit(program, x, 2 * x).to_json()
+
+    assert found["inputs"] == 2
+    assert found["fp16_values"] == len(program.operations) == 3
+    assert found["largest"][0]["max_abs"] == pytest.approx(200 * np.abs(x).max(), rel=1e-3)
+    assert found["largest"][0]["operation"] == "mul"
+    assert all(50 < value["sqnr_db"] < 90 for value in found["least_precise"])
+
+
 def test_a_program_in_fp32_has_no_audit(tmp_path: Path) -> None:
     program = program_of(tmp_path, Lambda(lambda x: x * 1000.0), (1, 8), precision="FLOAT32")
 
