@@ -27,14 +27,14 @@ demo: $(VENV)/.demo
 test: lint test-source test-wheel
 
 test-all: lint $(VENV)/.dev
-	MVIT_DATA=$(DATA) $(BIN)/python -m pytest -n $(JOBS) -m "slow or not slow"
+	MVIT_DATA=$(DATA) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "slow or not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 test-source: $(VENV)/.dev
-	MVIT_DATA=$(DATA) $(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	MVIT_DATA=$(DATA) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 # Again against the wheel as users install it, unpacked alone, with the source out of reach: every test but those of single
 # operations, layers and mutants, which run the same code in the same way.
@@ -43,7 +43,7 @@ test-wheel: wheel
 	$(BIN)/python -m pip install --quiet --no-deps --target $(WHEEL_TEST)/site dist/*.whl
 	cp -r tests pyproject.toml $(WHEEL_TEST)
 	cd $(WHEEL_TEST) && MVIT_DATA=$(DATA) MVIT_WHEEL=$(abspath $(WHEEL_TEST)/site) PYTHONPATH=$(abspath $(WHEEL_TEST)/site) \
-	  $(abspath $(BIN))/python -m pytest -n $(JOBS) -m "not slow" --ignore tests/runtimes --ignore tests/mutation
+	  $(abspath $(BIN))/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" --ignore tests/runtimes --ignore tests/mutation
 
 wheel: $(VENV)/.dev
 	rm -rf dist

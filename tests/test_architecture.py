@@ -145,9 +145,10 @@ def test_the_wheel_holds_both_packages_and_the_photos() -> None:
     assert {"LICENSE", "NOTICE"} <= {path.name for path in site.rglob("*.dist-info/licenses/*")}
 
 
-def test_help_loads_no_heavy_library() -> None:
+@pytest.mark.parametrize("command", ["export", "verify"])
+def test_help_loads_no_heavy_library(command: str) -> None:
     code = (
-        "import sys; from mvit_deploy.cli.export import main; assert main(['--help']) == 0;"
+        f"import sys; from mvit_deploy.cli.{command} import main; assert main(['--help']) == 0;"
         f"print([m for m in {sorted(HEAVY)!r} + ['numpy'] if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
