@@ -116,7 +116,7 @@ def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: No
         on_step(f"skipped: {line}")
     for target in dict.fromkeys(job.target for job in jobs):
         targets.check_libraries(target, to_run=options.verify)
-    size = parse_image_size(options.image_size or DEFAULT_IMAGE_SIZE[options.task])
+    size = parse_image_size(DEFAULT_IMAGE_SIZE[options.task] if options.image_size is None else options.image_size)
     check_image_size(*size)
     source = _reference(model_or_mode, options)
     for note in source.notes:

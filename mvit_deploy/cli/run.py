@@ -32,7 +32,7 @@ class Steps:
     """
 
     def __init__(self) -> None:
-        self.console = console_on(os.fdopen(os.dup(2), "w", encoding="utf-8"))
+        self.console = console_on(os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace"))
         self._status = self.console.status("starting")
         self._start = time.perf_counter()
 

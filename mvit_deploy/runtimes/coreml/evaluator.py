@@ -10,7 +10,7 @@ from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.runtimes.coreml.arithmetic import FLOAT32, HALF, MODES, round_to_half
 from mvit_deploy.runtimes.coreml.errors import UnknownFormError, UnknownOperationError
 from mvit_deploy.runtimes.coreml.kernels import check_total
-from mvit_deploy.runtimes.coreml.ops import EXACT, RESULT_TYPES, SUPPORTED
+from mvit_deploy.runtimes.coreml.ops import EXACT, MAX_RANK, OPSETS, RESULT_TYPES, SINCE, SUPPORTED
 from mvit_deploy.runtimes.coreml.program import FLOAT_TYPES, Argument, Operation, Program, TensorType, fits
 
 Watch = Callable[[Operation, str, TensorType, np.ndarray], None]
@@ -30,7 +30,7 @@ class _Step:
     operation: Operation
     function: Callable[..., object]
     fixed: Mapping[str, object]
-    named: Mapping[str, tuple[str, ...]]
+    named: Mapping[str, tuple[Argument, ...]]
     done_with: tuple[str, ...]
 
 
@@ -53,6 +53,7 @@ class Evaluator:
         for operation in program.operations:
             step = self._prepare(operation, last_use)
             self._check_float_types(operation)
+            _check_allowed(operation, program.opset)
             self._types |= dict(operation.outputs)
             if not step.named:  # everything it takes is constant: compressed weights
                 self._constants |= self._perform(step, self._constants, None)
@@ -215,6 +216,19 @@ class Evaluator:
         if first is None:
             return None
         return (first.constant.type if first.name is None else self._types[first.name]).dtype
+
+
+def _check_allowed(operation: Operation, opset: str) -> None:
+    """What Core ML refuses whatever the values: an operation younger than the program's opset, a tensor of rank 6.
+
+    Palettes and scales of compressed constants may have more sides: they are never tensors of the running network.
+    """
+    since = SINCE.get(operation.type, opset)
+    if opset in OPSETS and OPSETS.index(opset) < OPSETS.index(since):
+        raise DamagedFileError(f"line {operation.line}: {operation}: {since} is the first to have it, this is {opset}")
+    is_constant = operation.type.startswith("constexpr_")
+    if not is_constant and any(kind.shape is not None and len(kind.shape) > MAX_RANK for _, kind in operation.outputs):
+        raise DamagedFileError(f"line {operation.line}: {operation}: rank {MAX_RANK} is the highest that Core ML takes")
 
 
 def _last_uses(program: Program) -> dict[str, int]:

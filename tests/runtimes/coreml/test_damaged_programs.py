@@ -222,6 +222,24 @@ def test_an_input_that_cannot_be_given_is_refused(folder: Path, dtype: str) -> N
         evaluate(spec, folder)
 
 
+def test_an_operation_younger_than_the_programs_opset_is_damage(folder: Path) -> None:
+    attention = Line(
+        "scaled_dot_product_attention", dict.fromkeys(("query", "key", "value"), Name("x")), (("y", "fp32", X.shape),)
+    )
+
+    with pytest.raises(DamagedFileError, match=r"line 1: .*CoreML8 is the first to have it, this is CoreML7"):
+        evaluate(hand_made(attention), folder)
+
+
+def test_a_tensor_of_rank_6_is_damage(folder: Path) -> None:
+    """Core ML's compiler refuses it; nothing on Linux would."""
+    wide = (1, 1, *X.shape)
+    line = Line("expand_dims", {"x": Name("x"), "axes": np.array([0, 1], np.int32)}, (("y", "fp32", wide),))
+
+    with pytest.raises(DamagedFileError, match=r"line 1: .*rank 5 is the highest"):
+        evaluate(hand_made(line), folder)
+
+
 def test_a_program_without_its_parts_is_damage(folder: Path) -> None:
     def remove_main(spec: "pb.Model") -> None:
         del spec.mlProgram.functions["main"]

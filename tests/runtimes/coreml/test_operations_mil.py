@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import exporters.coreml  # noqa: F401  # first: it keeps coremltools from importing TensorFlow
+from mvit_deploy.runtimes.coreml import ops
 from mvit_deploy.runtimes.coreml import program as mil
 from mvit_deploy.runtimes.coreml.arithmetic import FLOAT32, round_to_half
 from mvit_deploy.runtimes.coreml.evaluator import Evaluator
@@ -591,6 +592,14 @@ def test_matmul_gives_the_type_of_its_operand_that_is_not_constant(tmp_path: Pat
     found = evaluated(lambda y: mb.matmul(x=constant_, y=y), ct.target.iOS17, tmp_path, y=y)
 
     np.testing.assert_allclose(found, round_to_half(constant_ @ y.astype(F)), rtol=1e-5)
+
+
+def test_first_opset_of_every_operation_is_coremltools() -> None:
+    numbers = dict(zip(OPSETS, ops.OPSETS, strict=True))
+
+    for name in SUPPORTED:
+        first = next(opset for opset in OPSETS if any(old <= opset for old in SSAOpRegistry.core_ops[name]))
+        assert ops.SINCE.get(name, ops.OPSETS[0]) == numbers[first], name
 
 
 def exists(name: str, arguments: Arguments, opset: ct.target) -> bool:

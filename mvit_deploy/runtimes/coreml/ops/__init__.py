@@ -31,6 +31,22 @@ SUPPORTED: dict[str, Callable[..., object]] = {
     and name not in _NOT_OPERATIONS
 }
 
+OPSETS = ("CoreML5", "CoreML6", "CoreML7", "CoreML8")  # iOS 15, 16, 17, 18
+MAX_RANK = 5
+SINCE: dict[str, str] = {  # the first opset with an operation, where that is not CoreML5
+    **dict.fromkeys(
+        ("constexpr_affine_dequantize", "constexpr_cast", "constexpr_lut_to_dense", "constexpr_sparse_to_dense",
+         "fill_like", "pixel_unshuffle", "reshape_like"),
+        "CoreML6",
+    ),
+    **dict.fromkeys(("dequantize", "quantize", "resize"), "CoreML7"),
+    **dict.fromkeys(
+        ("constexpr_blockwise_shift_scale", "constexpr_lut_to_sparse", "constexpr_sparse_blockwise_shift_scale",
+         "scaled_dot_product_attention"),
+        "CoreML8",
+    ),
+}  # fmt: skip
+
 # Operations that only move or choose values: what they give has been rounded before.
 EXACT = frozenset((
     "identity", "relu", "relu6", "maximum", "minimum", "select", "abs", "clip", "max_pool", "reduce_max", "reduce_min",
