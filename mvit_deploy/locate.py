@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mvit_deploy.nn.channels_last import channels_last
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.nn.heads.classification import Classifier
+from mvit_deploy.reference import image_tensors
 from mvit_deploy.runtimes import taps
 from mvit_deploy.runtimes.taps import TapOperation, Tapped
 
@@ -72,7 +73,7 @@ def trail(model: Classifier, pixels: np.ndarray, suffix: str, *, color_order: st
     """Run PyTorch once, for any number of files of one suffix. Shapes: pixels uint8 RGB (count, height, width, 3)."""
     form = fuse(model)
     form = channels_last(form) if suffix == ".tflite" else form
-    tensors = [_tensor(image, color_order) for image in pixels]
+    tensors = list(image_tensors(pixels, color_order).split(1))
     stages = tuple(stage_values(model, tensor) for tensor in tensors)
     values = tuple(every_value(form, tensor) for tensor in tensors)
     return Trail(pixels, stages, values, _noise(model, tensors, stages))
@@ -143,11 +144,6 @@ def every_value(module: nn.Module, image: Tensor) -> list[np.ndarray]:
     with torch.no_grad(), _Record() as record:
         module(image)
     return [image.numpy(), *record.values]
-
-
-def _tensor(image: np.ndarray, color_order: str) -> Tensor:
-    ordered = image[..., ::-1] if color_order == "BGR" else image
-    return torch.from_numpy(np.ascontiguousarray(ordered.transpose(2, 0, 1)[None])).float() / 255
 
 
 def _stage_errors(tapped: list[Tapped], reference: Trail, tolerance: float) -> list[StageError]:

@@ -6,8 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +17,6 @@ from mvit_deploy import chatter, images, reference, report, targets, verificatio
 from mvit_deploy.adopt import adopt
 from mvit_deploy.errors import CheckpointError, MissingLibraryError, MvitError, UsageError
 from mvit_deploy.images import ImageSet
-from mvit_deploy.nn.build import count_macs, count_parameters
 from mvit_deploy.nn.config import check_image_size
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.parity import MISMATCH, NOT_RUN
@@ -231,31 +229,22 @@ def _failed(work: Work, final: Path, code: int, content: dict[str, object]) -> R
 def _content(
     work: Work, job: Job, found: Verification, partial: Path | None, timings: dict[str, float]
 ) -> dict[str, object]:
-    declared = found.interface
     artifact = {
         "path": str(work.path_of(job)),
         "target": job.target.name,
         "format": job.settings.format,
         "precision": job.precision,
-        "sha256": None if partial is None else report.sha256_of(partial),
-        "size_bytes": None if partial is None else report.size_of(partial),
-        "opset_or_spec": None if declared is None else declared.opset_or_spec,
-        "inputs": [] if declared is None else [asdict(i) for i in declared.inputs],
-        "outputs": [] if declared is None else [asdict(o) for o in declared.outputs],
-        "labels": None if declared is None else declared.labels,
+        **verification.file_facts(found, partial),
         "min_ios": job.settings.min_ios,
         "int8": {"weight_fraction": 0.0, "kept_float": []},
     }
-    return {
-        "schema_version": report.SCHEMA_VERSION,
-        "command": work.options.command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "artifact": artifact,
-        "model": work.model_facts,
-        "verification": verification.to_json(found, job.precision, work.inputs, _origin(work.options)),
-        "timings_s": {name: round(seconds, 3) for name, seconds in timings.items()},
-        "tools": report.tool_versions(),
-    }
+    return report.content(
+        command=work.options.command,
+        artifact=artifact,
+        model=work.model_facts,
+        verification=verification.to_json(found, job.precision, work.inputs, _origin(work.options)),
+        timings_s={name: round(seconds, 3) for name, seconds in timings.items()},
+    )
 
 
 def _origin(options: Options) -> dict[str, object]:
@@ -306,16 +295,9 @@ def _output_shape(source: Reference, size: tuple[int, int]) -> tuple[int, ...]:
 
 
 def _model_facts(source: Reference, contract: Contract) -> dict[str, object]:
-    return {
-        "mode": source.mode,
-        "task": contract.task,
-        "variant": source.variant,
-        "num_classes": contract.output_shape[0] if len(contract.output_shape) == 1 else None,
-        "image_size": list(contract.image_size),
-        "parameters": count_parameters(source.module),
-        "macs": count_macs(source.module, contract.image_size),
-        "weights": source.weights,
-    }
+    classes = contract.output_shape[0] if len(contract.output_shape) == 1 else None
+    facts = {"task": contract.task, "num_classes": classes}
+    return facts | reference.model_facts(source, contract.image_size)
 
 
 def _remove_older(final: Path) -> None:

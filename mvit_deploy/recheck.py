@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from mvit_deploy.errors import DamagedFileError, UsageError
 from mvit_deploy.hints import did_you_mean
 from mvit_deploy.images import ImageSet
 from mvit_deploy.locate import Location
-from mvit_deploy.nn.build import count_macs, count_parameters
 from mvit_deploy.nn.config import CONFIGS
 from mvit_deploy.nn.heads.classification import Classifier
 from mvit_deploy.parity import MISMATCH, NOT_RUN
@@ -106,8 +104,7 @@ def read_subject(path: Path) -> Subject:
     named_by_report = path.name.endswith(REPORT_SUFFIX)
     file = path.with_name(path.name.removesuffix(REPORT_SUFFIX)) if named_by_report else path
     beside = report.report_path(file)
-    if file.suffix not in runtimes.TARGET_BY_SUFFIX:
-        raise UsageError(f"{file}: not a file of a known target; known: {', '.join(runtimes.TARGET_BY_SUFFIX)}")
+    runtimes.target_of(file)
     if named_by_report and not beside.exists():
         raise UsageError(f"there is no report {path}")
     if not named_by_report and not file.exists():
@@ -296,46 +293,27 @@ def _content(
     precision: str,
 ) -> dict[str, object]:
     """A report of this judgement; what only the first export knows is taken over from its report."""
-    path, declared = subject.path, found.interface
+    path, origin = subject.path, _origin(subject, options)
     artifact = dict(subject.says("artifact") or {"min_ios": None, "int8": {"weight_fraction": 0.0, "kept_float": []}})
     artifact |= {
         "path": str(path),
-        "target": runtimes.TARGET_BY_SUFFIX[path.suffix],
+        "target": runtimes.target_of(path),
         "format": path.suffix.removeprefix("."),
         "precision": precision,
-        "sha256": report.sha256_of(path) if path.exists() else None,
-        "size_bytes": report.size_of(path) if path.exists() else None,
-        "opset_or_spec": None if declared is None else declared.opset_or_spec,
-        "inputs": [] if declared is None else [asdict(i) for i in declared.inputs],
-        "outputs": [] if declared is None else [asdict(o) for o in declared.outputs],
-        "labels": None if declared is None else declared.labels,
+        **verification.file_facts(found, path),
     }
-    origin = _origin(subject, options)
-    folder = origin["folder"]
-    return {
-        "schema_version": report.SCHEMA_VERSION,
-        "command": options.command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "artifact": artifact,
-        "model": _model_facts(subject, source, inputs),
-        "verification": verification.to_json(
-            found, precision, inputs, origin | {"folder": None if folder is None else str(folder)}
-        ),
-        "timings_s": {},
-        "tools": report.tool_versions(),
-    }
+    folder = None if origin["folder"] is None else str(origin["folder"])
+    return report.content(
+        command=options.command,
+        artifact=artifact,
+        model=_model_facts(subject, source, inputs),
+        verification=verification.to_json(found, precision, inputs, origin | {"folder": folder}),
+        timings_s={},
+    )
 
 
 def _model_facts(subject: Subject, source: Reference | None, inputs: ImageSet | None) -> object:
     if source is None or inputs is None:
         return subject.says("model")
-    size = inputs.pixels.shape[1:3]
     facts = dict(subject.says("model") or {"task": "classification", "num_classes": None})
-    return facts | {
-        "mode": source.mode,
-        "variant": source.variant,
-        "image_size": list(size),
-        "parameters": count_parameters(source.module),
-        "macs": count_macs(source.module, size),
-        "weights": source.weights,
-    }
+    return facts | reference.model_facts(source, inputs.pixels.shape[1:3])

@@ -14,7 +14,7 @@ from mvit_deploy.adopt import is_kornia
 from mvit_deploy.checkpoints import load_checkpoint
 from mvit_deploy.errors import CheckpointError, UsageError
 from mvit_deploy.nn.backbone import MobileViT
-from mvit_deploy.nn.build import seeded_classifier
+from mvit_deploy.nn.build import count_macs, count_parameters, seeded_classifier
 from mvit_deploy.nn.config import CONFIGS, PAPER_CLASSES
 
 CUSTOM = "custom"
@@ -114,12 +114,29 @@ def state_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def image_tensors(pixels: np.ndarray, color_order: str) -> Tensor:
+    """Images as a module takes them. Shapes: uint8 RGB (count, H, W, 3) -> float32 (count, 3, H, W) in [0, 1]."""
+    ordered = pixels[..., ::-1] if color_order == "BGR" else pixels
+    return torch.from_numpy(np.ascontiguousarray(ordered.transpose(0, 3, 1, 2))).float() / 255
+
+
+def model_facts(reference: Reference, size: tuple[int, int]) -> dict[str, object]:
+    """What a report says of the model. size: (height, width) of its images."""
+    return {
+        "mode": reference.mode,
+        "variant": reference.variant,
+        "image_size": list(size),
+        "parameters": count_parameters(reference.module),
+        "macs": count_macs(reference.module, size),
+        "weights": reference.weights,
+    }
+
+
 def run(reference: Reference, pixels: np.ndarray) -> np.ndarray:
     """The reference's outputs, image by image.
 
     Shapes: uint8 RGB (count, height, width, 3) -> float32 (count, ...).
     """
-    ordered = pixels[..., ::-1] if reference.color_order == "BGR" else pixels
-    images = torch.from_numpy(np.ascontiguousarray(ordered.transpose(0, 3, 1, 2))).float() / 255
+    images = image_tensors(pixels, reference.color_order)
     with torch.inference_mode():
         return torch.cat([reference.module(image[None]) for image in images]).float().numpy()

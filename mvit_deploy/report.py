@@ -5,6 +5,7 @@ import json
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -102,6 +103,27 @@ def tool_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def content(
+    *,
+    command: str,
+    artifact: dict[str, object],
+    model: object,
+    verification: dict[str, object],
+    timings_s: dict[str, float],
+) -> dict[str, object]:
+    """A whole report of schema 1, made now, with the versions of what made it."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "artifact": artifact,
+        "model": model,
+        "verification": verification,
+        "timings_s": timings_s,
+        "tools": tool_versions(),
+    }
 
 
 def dump(content: object) -> str:

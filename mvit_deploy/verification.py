@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit_deploy import interface, parity, runtimes
+from mvit_deploy import interface, parity, report, runtimes
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.images import ImageSet
 from mvit_deploy.parity import MISMATCH, NOT_RUN, Judgement
@@ -103,6 +103,19 @@ def _with_label_faults(judgement: Judgement, found: Interface, outputs: dict[str
         return judgement
     reason = f"the label of {len(wrong)} of {len(values)} inputs is not the most probable class"
     return replace(judgement, verdict=MISMATCH, reason="; ".join(filter(None, [judgement.reason, reason])))
+
+
+def file_facts(found: Verification, path: Path | None) -> dict[str, object]:
+    """What a report says of a file: its digest and size, None for one that is not there, and what it says of itself."""
+    declared, is_there = found.interface, path is not None and path.exists()
+    return {
+        "sha256": report.sha256_of(path) if is_there else None,
+        "size_bytes": report.size_of(path) if is_there else None,
+        "opset_or_spec": None if declared is None else declared.opset_or_spec,
+        "inputs": [] if declared is None else [asdict(i) for i in declared.inputs],
+        "outputs": [] if declared is None else [asdict(o) for o in declared.outputs],
+        "labels": None if declared is None else declared.labels,
+    }
 
 
 def to_json(

@@ -5,6 +5,7 @@ Each module has open_file(path) -> Runner. A Runner tells what the file says of 
 
 import importlib
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
@@ -44,13 +45,22 @@ def open_file(path: Path) -> Runner:
 
     Raises: UsageError for an unknown suffix; MissingLibraryError; DamagedFileError for a file that cannot be read.
     """
-    target = TARGET_BY_SUFFIX.get(path.suffix)
-    if target is None:
+    return module_for(path, "mvit_deploy.runtimes", doing="running").open_file(path)
+
+
+def target_of(path: Path) -> str:
+    """The target that a file belongs to, by its suffix. Raises: UsageError for an unknown one."""
+    if path.suffix not in TARGET_BY_SUFFIX:
         raise UsageError(f"{path}: not a file of a known target; known: {', '.join(TARGET_BY_SUFFIX)}")
+    return TARGET_BY_SUFFIX[path.suffix]
+
+
+def module_for(path: Path, package: str, *, doing: str) -> ModuleType:
+    """The module of a package that serves a file's target. Raises: UsageError; MissingLibraryError naming the extra."""
+    target = target_of(path)
     try:
-        module = importlib.import_module(f"mvit_deploy.runtimes.{target}")
+        return importlib.import_module(f"{package}.{target}")
     except ModuleNotFoundError as error:
         raise MissingLibraryError(
-            f"running {target} files needs {error.name}: pip install 'mvit-deploy[{target}]'"
+            f"{doing} {target} files needs {error.name}: pip install 'mvit-deploy[{target}]'"
         ) from error
-    return module.open_file(path)

@@ -21,10 +21,10 @@ from mvit_deploy.runtimes.coreml.package import read_specification, weights_fold
 from mvit_deploy.runtimes.coreml.pixels import image_tensor
 from mvit_deploy.runtimes.coreml.program import read_program
 from mvit_deploy.spec import CLASS_LABEL, CLASS_PROBABILITIES
+from tests.conftest import LABELS
 from tests.mutation.mutants import LABELLED, PER_KIND, PLAIN, SEED, Draw, Mutant, draw, make
 
 TOLERANCE = 1e-5  # of rel_max, on the outputs of one image
-LABELS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 IMAGES = 0, 12, 8  # of the verification set: a photo, black, noise; the later ones only where the first agree
 LOCATING_IMAGES = 2
 

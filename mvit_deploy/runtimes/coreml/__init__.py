@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import mvit_deploy
+from mvit_deploy import parity
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.runtimes.coreml.audit import Audit, audited_run
 from mvit_deploy.runtimes.coreml.interface import class_labels, read_interface
@@ -43,8 +44,11 @@ class CoreMLRunner:
         found: dict[str, object] = {}
         if self._on_mac:
             evaluated = self._evaluate(pixels)
-            numeric = [output.name for output in self.interface.outputs if output.meaning != "label"]
-            found["evaluator_rel_max"] = {name: _rel_max(outputs[name], evaluated[name]) for name in numeric}
+            found["evaluator_rel_max"] = {
+                output.name: parity.measure(reference=outputs[output.name], candidate=evaluated[output.name]).rel_max
+                for output in self.interface.outputs
+                if output.meaning != "label"
+            }
         if self._audit is not None:
             found["fp16_audit"] = self._audit.to_json()
         return found
@@ -101,8 +105,3 @@ def _row(value: object, declared: tuple[str, ...] | None, labels: tuple[str, ...
         by_label = dict(zip(labels, array.ravel(), strict=True))
         return np.array([by_label[label] for label in declared], dtype=np.float32)
     return array[0] if array.ndim > 1 else array
-
-
-def _rel_max(reference: np.ndarray, candidate: np.ndarray) -> float | None:
-    difference, scale = float(np.abs(candidate - reference).max()), float(np.abs(reference).max())
-    return difference / scale if scale > 0 and np.isfinite(difference) else None

@@ -1,13 +1,11 @@
 """Every intermediate value of a shipped file on one image, by name: one module per target, the same verb in each."""
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mvit_deploy.errors import MissingLibraryError, UsageError
-from mvit_deploy.runtimes import TARGET_BY_SUFFIX
+from mvit_deploy.runtimes import module_for
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,4 @@ def tap(path: Path, image: np.ndarray) -> Tapped:
     Optimizations that would merge operations are off, so numbers may differ in the last places from a plain run.
     Raises: UsageError for an unknown suffix; MissingLibraryError; DamagedFileError; CannotRunHere.
     """
-    target = TARGET_BY_SUFFIX.get(path.suffix)
-    if target is None:
-        raise UsageError(f"{path}: not a file of a known target; known: {', '.join(TARGET_BY_SUFFIX)}")
-    try:
-        module = importlib.import_module(f"mvit_deploy.runtimes.taps.{target}")
-    except ModuleNotFoundError as error:
-        raise MissingLibraryError(
-            f"looking into {target} files needs {error.name}: pip install 'mvit-deploy[{target}]'"
-        ) from error
-    return module.tap(path, image)
+    return module_for(path, "mvit_deploy.runtimes.taps", doing="looking into").tap(path, image)
