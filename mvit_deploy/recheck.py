@@ -1,6 +1,5 @@
 """Judging shipped files again: what a file or its report says it is held to, and whether it still holds here."""
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,10 +50,7 @@ class Subject:
 
     def says(self, *keys: str) -> object:
         """A value of the report, None where it has none."""
-        value: object = self.said
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        return value
+        return report.look_up(self.said, *keys)
 
 
 def verify(
@@ -109,17 +105,7 @@ def read_subject(path: Path) -> Subject:
         raise UsageError(f"there is no report {path}")
     if not named_by_report and not file.exists():
         raise UsageError(f"there is no file {path}")
-    return Subject(file, _read_report(beside) if beside.exists() else {})
-
-
-def _read_report(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"cannot read the report {path}: {error}") from error
-    if not isinstance(content, dict) or content.get("schema_version") != report.SCHEMA_VERSION:
-        raise UsageError(f"{path} is no report of schema {report.SCHEMA_VERSION}")
-    return content
+    return Subject(file, report.read(beside) if beside.exists() else {})
 
 
 def _judge(subject: Subject, options: Options, known: Outputs) -> Report:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from mvit_deploy.errors import UsageError
 from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
 
 SCHEMA_VERSION = 1
@@ -84,6 +85,24 @@ def size_of(path: Path) -> int:
 def _files_below(folder: Path) -> list[tuple[str, Path]]:
     folder.stat()  # raises where there is nothing; rglob would find no files and say no word
     return sorted((file.relative_to(folder).as_posix(), file) for file in folder.rglob("*") if file.is_file())
+
+
+def read(path: Path) -> dict[str, object]:
+    """A report from its file. Raises: UsageError when it cannot be read or is none of schema 1."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"cannot read the report {path}: {error}") from error
+    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
+        raise UsageError(f"{path} is no report of schema {SCHEMA_VERSION}")
+    return content
+
+
+def look_up(content: object, *keys: str) -> object:
+    """A value deep in a report, None where it has none."""
+    for key in keys:
+        content = content.get(key) if isinstance(content, dict) else None
+    return content
 
 
 def report_path(path: Path) -> Path:

@@ -16,13 +16,13 @@ PACKAGES = {"mvit_deploy": Path(mvit_deploy.__file__).parent, "exporters": Path(
 # A layer may import those after it, and of its own row; what is not listed here belongs to the row of its folder.
 LAYERS = [
     {"mvit_deploy.cli"},
-    {"mvit_deploy.pipeline", "mvit_deploy.recheck"},
+    {"mvit_deploy.pipeline", "mvit_deploy.recheck", "mvit_deploy.bench"},
     {"mvit_deploy.verification", "mvit_deploy.locate", "mvit_deploy.request", "mvit_deploy.targets", "exporters"},
     {"mvit_deploy.interface", "mvit_deploy.reference", "mvit_deploy.report", "mvit_deploy.runtimes"},
     {"mvit_deploy.adopt", "mvit_deploy.parity", "mvit_deploy.chatter", "mvit_deploy.workplace"},
     {"mvit_deploy.checkpoints"},
-    {"mvit_deploy.nn", "mvit_deploy.images"},
-    {"mvit_deploy.spec", "mvit_deploy.errors", "mvit_deploy.hints"},
+    {"mvit_deploy.nn", "mvit_deploy.images", "mvit_deploy.decoding"},
+    {"mvit_deploy.spec", "mvit_deploy.errors", "mvit_deploy.hints", "mvit_deploy.charts"},
 ]
 # exporters write and never judge; they look at the network's forms and at the container format of TFLite files.
 EXPORTERS_MAY = (
@@ -35,13 +35,15 @@ EXPORTERS_MAY = (
 HEAVY = {
     "torch": ("mvit_deploy.nn", "mvit_deploy.checkpoints", "mvit_deploy.adopt", "mvit_deploy.reference", "exporters.",
               "mvit_deploy.pipeline", "mvit_deploy.locate"),
-    "onnx": ("exporters.", "mvit_deploy.runtimes.taps.onnx"),
-    "onnxruntime": ("mvit_deploy.runtimes.onnx", "mvit_deploy.runtimes.taps.onnx"),
+    "onnx": ("exporters.", "mvit_deploy.runtimes.taps.onnx", "mvit_deploy.runtimes.census.onnx"),
+    "onnxruntime": ("mvit_deploy.runtimes.onnx", "mvit_deploy.runtimes.taps.onnx", "mvit_deploy.runtimes.census.onnx"),
     "coremltools": ("exporters.coreml", "mvit_deploy.runtimes.coreml"),
     "onnx2tf": ("exporters.tflite",),
     "tensorflow": ("exporters.tflite",),
     "tf_keras": ("exporters.tflite",),
-    "ai_edge_litert": ("mvit_deploy.runtimes.tflite", "mvit_deploy.runtimes.taps.tflite"),
+    "ai_edge_litert": ("mvit_deploy.runtimes.tflite", "mvit_deploy.runtimes.taps.tflite",
+                       "mvit_deploy.runtimes.census.tflite"),
+    "matplotlib": ("mvit_deploy.charts",),
 }  # fmt: skip
 
 
@@ -145,7 +147,7 @@ def test_the_wheel_holds_both_packages_and_the_photos() -> None:
     assert {"LICENSE", "NOTICE"} <= {path.name for path in site.rglob("*.dist-info/licenses/*")}
 
 
-@pytest.mark.parametrize("command", ["export", "verify"])
+@pytest.mark.parametrize("command", ["export", "verify", "bench"])
 def test_help_loads_no_heavy_library(command: str) -> None:
     code = (
         f"import sys; from mvit_deploy.cli.{command} import main; assert main(['--help']) == 0;"

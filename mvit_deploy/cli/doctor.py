@@ -9,7 +9,7 @@ from rich.table import Table
 
 from exporters import TARGETS, Target
 from mvit_deploy import report, targets
-from mvit_deploy.cli.run import console_on
+from mvit_deploy.cli.console import console_on
 from mvit_deploy.errors import MissingLibraryError, MvitError
 from mvit_deploy.request import split_words
 

@@ -1,9 +1,6 @@
 """The bodies of mvit-export and mvit-verify: run, show the steps and the table."""
 
-import os
-import time
 from pathlib import Path
-from typing import TextIO
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -11,43 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from mvit_deploy import pipeline, recheck, report
-from mvit_deploy.cli import entry
+from mvit_deploy.cli.console import Steps
 from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
 from mvit_deploy.report import Report
 from mvit_deploy.request import Options
 
-LOG_WIDTH = 136
 _STYLES = {MATCH: "green", NOT_RUN: "yellow"}
-
-
-def console_on(file: TextIO) -> Console:
-    """A console; where no person looks on, as in CI, lines may be as long as the table is wide."""
-    return Console(file=file, highlight=False, width=None if file.isatty() else LOG_WIDTH)
-
-
-class Steps:
-    """Progress on stderr: a spinner where a person looks on, plain lines elsewhere.
-
-    It writes to a copy of stderr made at the start, since converters' chatter is led away from the original.
-    """
-
-    def __init__(self) -> None:
-        self.console = console_on(os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace"))
-        self._status = self.console.status("starting")
-        self._start = time.perf_counter()
-
-    def __enter__(self) -> "Steps":
-        if self.console.is_terminal:
-            self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
-
-    def __call__(self, step: str) -> None:
-        entry.raise_if_interrupted()
-        self._status.update(step)
-        self.console.print(f"[dim]{time.perf_counter() - self._start:6.1f} s[/]  {step}", soft_wrap=True)
 
 
 def run_export(mode: str | None, named: dict[str, object], *, as_json: bool) -> int:

@@ -40,6 +40,14 @@ class Runner(Protocol):
         ...
 
 
+class TensorRunner(Runner, Protocol):
+    """An opened file that takes a bare tensor, as ONNX and TFLite do and Core ML, which takes pictures, does not."""
+
+    def invoke(self, tensor: np.ndarray) -> dict[str, np.ndarray]:
+        """Outputs by name for one batch that tensors.prepare made for the file's input: the runtime's work alone."""
+        ...
+
+
 def open_file(path: Path) -> Runner:
     """Open a shipped file by its suffix.
 

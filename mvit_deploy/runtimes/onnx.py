@@ -19,8 +19,9 @@ class OnnxRunner:
     version = onnxruntime.__version__
     kind = "runtime"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0  # 0: as many as it finds good
         options.log_severity_level = 3  # errors only: warnings go to the terminal
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -29,21 +30,20 @@ class OnnxRunner:
         self.interface = _interface(self._session)
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        return run_in_batches(pixels, self.interface.inputs[0], self.invoke)
+
+    def invoke(self, tensor: np.ndarray) -> dict[str, np.ndarray]:
         names = [output.name for output in self.interface.outputs]
-        declared = self.interface.inputs[0]
-
-        def run(tensor: np.ndarray) -> dict[str, np.ndarray]:
-            return dict(zip(names, self._session.run(names, {declared.name: tensor}), strict=True))
-
-        return run_in_batches(pixels, declared, run)
+        values = self._session.run(names, {self.interface.inputs[0].name: tensor})
+        return dict(zip(names, values, strict=True))
 
     def findings(self, pixels: np.ndarray, outputs: dict[str, np.ndarray]) -> dict[str, object]:
         return {}
 
 
-def open_file(path: Path) -> OnnxRunner:
-    """Open an .onnx file. Raises: DamagedFileError."""
-    return OnnxRunner(path)
+def open_file(path: Path, *, threads: int | None = None) -> OnnxRunner:
+    """Open an .onnx file. threads: to compute with, None is the runtime's own choice. Raises: DamagedFileError."""
+    return OnnxRunner(path, threads=threads)
 
 
 def _interface(session: onnxruntime.InferenceSession) -> Interface:

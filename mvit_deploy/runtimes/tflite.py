@@ -24,27 +24,29 @@ class TfliteRunner:
     version = version("ai-edge-litert")
     kind = "runtime"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
         try:
             content = path.read_bytes()
             declared = _declared(content)
-            self._interpreter = Interpreter(model_content=content)
+            self._interpreter = Interpreter(model_content=content, num_threads=threads)
             self._run = self._interpreter.get_signature_runner(SIGNATURE)
         except (OSError, ValueError, RuntimeError) as error:
             raise DamagedFileError(f"LiteRT cannot open {path.name}: {error}") from error
         self.interface = _interface(self._run.get_input_details(), self._run.get_output_details(), declared)
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        declared = self.interface.inputs[0]
-        return run_in_batches(pixels, declared, lambda tensor: self._run(**{declared.name: tensor}))
+        return run_in_batches(pixels, self.interface.inputs[0], self.invoke)
+
+    def invoke(self, tensor: np.ndarray) -> dict[str, np.ndarray]:
+        return self._run(**{self.interface.inputs[0].name: tensor})
 
     def findings(self, pixels: np.ndarray, outputs: dict[str, np.ndarray]) -> dict[str, object]:
         return {}
 
 
-def open_file(path: Path) -> TfliteRunner:
-    """Open a .tflite file. Raises: DamagedFileError."""
-    return TfliteRunner(path)
+def open_file(path: Path, *, threads: int | None = None) -> TfliteRunner:
+    """Open a .tflite file. threads: to compute with, None is the runtime's own choice. Raises: DamagedFileError."""
+    return TfliteRunner(path, threads=threads)
 
 
 def _declared(content: bytes) -> DeclaredMetadata:
