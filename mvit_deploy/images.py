@@ -1,26 +1,34 @@
-"""Images: decoding, resizing, cropping, and the set of inputs on which every file is judged."""
+"""Images: resizing, cropping, and the sets on which files are calibrated and judged, kept apart by digest."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from importlib import resources
+from math import ceil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from mvit_deploy.decoding import decode
 from mvit_deploy.errors import UsageError
 
 RESIZE_RATIO = 288 / 256  # short side before the centre crop, to the crop (apple/ml-cvnets v0.1 imagenet.py)
+LONGEST_RATIO = 32  # the most that is resized, to the crop: a strip 1 x 60000 would otherwise grow to 15 GB
 NOISE_COUNT = 4
 CHECKER_PX = 16
+LEAST_CALIBRATION = 8
+ADVISED_CALIBRATION = 100
+HELD_OUT_EVERY = 5
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"}
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images on which a file is judged.
+    """Images on which a file is calibrated or judged.
 
-    pixels: uint8 (count, height, width, 3), RGB. kinds: noise, extreme or photo for each. names: for people.
+    pixels: uint8 (count, height, width, 3), RGB. names: for people. kinds, one each: photo, which is judged; builtin,
+    a photo that is only reported; noise; extreme.
     """
 
     pixels: np.ndarray
@@ -30,30 +38,30 @@ class ImageSet:
     @property
     def sha256(self) -> str:
         """Digest over the shape and every pixel, in order."""
-        header = "x".join(str(side) for side in self.pixels.shape).encode()
-        return hashlib.sha256(header + b"\0" + self.pixels.tobytes()).hexdigest()
+        return _digest(self.pixels)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Digest of each image over its shape and pixels: a photo is the same under whatever name and format."""
+        return tuple(_digest(image) for image in self.pixels)
 
     def where(self, kind: str) -> np.ndarray:
         """A boolean mask of the images of one kind."""
         return np.array([k == kind for k in self.kinds])
 
+    def take(self, places: Iterable[int]) -> "ImageSet":
+        """The images at some places, in the order of these."""
+        chosen = list(places)
+        return ImageSet(
+            self.pixels[np.array(chosen, dtype=int)],
+            tuple(self.kinds[place] for place in chosen),
+            tuple(self.names[place] for place in chosen),
+        )
 
-def decode(path: Path) -> Image.Image:
-    """An image file as upright RGB; transparency is laid on black, the first frame is taken.
 
-    Raises: UsageError when the file is not a readable image.
-    """
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-                layer = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
-            elif upright.mode.startswith("I;16") or upright.mode == "I":
-                upright = Image.fromarray((np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-            return upright.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise UsageError(f"cannot read the image {path}: {error}") from error
+def _digest(pixels: np.ndarray) -> str:
+    header = "x".join(str(side) for side in pixels.shape).encode()
+    return hashlib.sha256(header + b"\0" + pixels.tobytes()).hexdigest()
 
 
 def resize_and_crop(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
@@ -64,11 +72,26 @@ def resize_and_crop(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """
     height, width = size
     scale = RESIZE_RATIO * max(height / image.height, width / image.width)
+    image = _middle(image, ceil(LONGEST_RATIO * width / scale), ceil(LONGEST_RATIO * height / scale))
     resized = image.resize(
         (max(width, round(image.width * scale)), max(height, round(image.height * scale))), Image.Resampling.BILINEAR
     )
     left, top = (resized.width - width) // 2, (resized.height - height) // 2
     return np.asarray(resized.crop((left, top, left + width, top + height)))
+
+
+def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
+    """At most width x height of an image, or one more where only so the centre stays where it is."""
+    left, top = (max(0, image.width - width) // 2, max(0, image.height - height) // 2)
+    return image.crop((left, top, image.width - left, image.height - top)) if left or top else image
+
+
+def prepare(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """An image file as a network takes it: decoded, resized and cropped to size = (height, width).
+
+    Shapes: -> uint8 (height, width, 3), RGB. Raises: UsageError when the file is not a readable image.
+    """
+    return resize_and_crop(decode(path), size)
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -92,8 +115,98 @@ def load_folder(folder: Path, size: tuple[int, int]) -> ImageSet:
     Raises: UsageError for a missing or empty folder and for an image that cannot be read.
     """
     paths = list_images(folder)
-    pixels = np.stack([resize_and_crop(decode(path), size) for path in paths])
+    return _photos(folder, paths, np.stack([prepare(path, size) for path in paths]))
+
+
+def _photos(folder: Path, paths: list[Path], pixels: np.ndarray) -> ImageSet:
     return ImageSet(pixels, ("photo",) * len(paths), tuple(path.relative_to(folder).as_posix() for path in paths))
+
+
+def calibration_set(
+    folder: Path, size: tuple[int, int], *, count: int | None = None, on_warning: Callable[[str], None]
+) -> ImageSet:
+    """The different readable images below a folder, at any depth, resized and cropped, in the order of their digests.
+
+    count keeps that many, evenly spread over the order. on_warning is told of each file that cannot be read, and of
+    images that are there more than once, of which one is kept.
+    Raises: UsageError for a missing folder, one with fewer than 8 different readable images, or a count below 8.
+    """
+    if count is not None and count < LEAST_CALIBRATION:
+        raise UsageError(f"--calibration-count {count}: {_needed()}")
+    paths = list_images(folder)
+    found, pixels, unreadable = _distinct(paths, size, on_warning, keep=count is None)
+    repeated = len(paths) - unreadable - len(found)
+    if repeated:
+        on_warning(f"{repeated} of the calibration images are copies of others and are left out")
+    if len(found) < LEAST_CALIBRATION:
+        raise UsageError(
+            f"{len(found)} different calibration images found below {folder}, {unreadable} skipped; {_needed()}"
+        )
+    if count is not None and count > len(found):
+        on_warning(f"--calibration-count {count}: there are {len(found)} different images, all are used")
+    chosen = _evenly(sorted(found), count)
+    images = [pixels[digest] if digest in pixels else prepare(found[digest], size) for digest in chosen]
+    return _photos(folder, [found[digest] for digest in chosen], np.stack(images))
+
+
+def _needed() -> str:
+    return f"calibration needs at least {LEAST_CALIBRATION}, {ADVISED_CALIBRATION} or more are advised"
+
+
+def _distinct(
+    paths: list[Path], size: tuple[int, int], on_warning: Callable[[str], None], *, keep: bool
+) -> tuple[dict[str, Path], dict[str, np.ndarray], int]:
+    """The first path of each digest, the pixels of each, and the number of files that cannot be read.
+
+    Without keep no pixels are held: a few out of a folder of any size are cheaper to decode again.
+    """
+    found: dict[str, Path] = {}
+    pixels: dict[str, np.ndarray] = {}
+    unreadable = 0
+    for path in paths:
+        try:
+            image = prepare(path, size)
+        except UsageError as error:
+            on_warning(f"{error}; skipped")
+            unreadable += 1
+            continue
+        digest = _digest(image)
+        if digest not in found:
+            found[digest] = path
+            if keep:
+                pixels[digest] = image
+    return found, pixels, unreadable
+
+
+def _evenly(items: list[str], count: int | None) -> list[str]:
+    """count of the items, evenly spread; all of them for None or where there are no more."""
+    if count is None or count >= len(items):
+        return items
+    return [items[place * len(items) // count] for place in range(count)]
+
+
+def split_calibration(images: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """Images to calibrate on, and every fifth in the order of the digests, held out to judge on.
+
+    A fifth, rounded down, is held out: of 8 or 9 images one, so that 7 or 8 are calibrated on; of fewer than 5 none.
+    """
+    digests = images.digests
+    order = sorted(range(len(digests)), key=digests.__getitem__)
+    held_out = order[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
+    kept = [place for rank, place in enumerate(order, 1) if rank % HELD_OUT_EVERY]
+    return images.take(kept), images.take(held_out)
+
+
+def without(images: ImageSet, others: ImageSet) -> ImageSet:
+    """Verification images that are not among the calibration images, by digest. Raises: UsageError if none remains."""
+    known = set(others.digests)
+    kept = [place for place, digest in enumerate(images.digests) if digest not in known]
+    if not kept:
+        raise UsageError(
+            f"each of the {len(images.digests)} verification images is also a calibration image; "
+            "give --verify-images a folder with others"
+        )
+    return images.take(kept)
 
 
 def builtin_photos(size: tuple[int, int]) -> ImageSet:
@@ -120,8 +233,26 @@ def extremes(size: tuple[int, int]) -> ImageSet:
 def verification_set(size: tuple[int, int], *, seed: int, folder: Path | None = None) -> ImageSet:
     """The 8-bit images on which files of every target are judged: photos, noise, extremes and a folder's."""
     parts = [builtin_photos(size), noise(size, seed), extremes(size)]
-    if folder is not None:
-        parts.append(load_folder(folder, size))
+    return _joined(parts if folder is None else [*parts, load_folder(folder, size)])
+
+
+def quantized_verification_set(size: tuple[int, int], *, seed: int, photos: ImageSet | None) -> ImageSet:
+    """The 8-bit images on which quantized files are judged: photos, the built-in ones, noise, extremes.
+
+    photos are --verify-images or what calibration held out; the built-in ones are then reported only (kind builtin).
+    Where there are no such photos, the built-in ones judge.
+    """
+    builtin, rest = builtin_photos(size), [noise(size, seed), extremes(size)]
+    if photos is None:
+        return _joined([builtin, *rest])
+    return _joined([_as_kind(photos, "photo"), _as_kind(builtin, "builtin"), *rest])
+
+
+def _as_kind(images: ImageSet, kind: str) -> ImageSet:
+    return replace(images, kinds=(kind,) * len(images.kinds))
+
+
+def _joined(parts: list[ImageSet]) -> ImageSet:
     return ImageSet(
         np.concatenate([part.pixels for part in parts]),
         tuple(kind for part in parts for kind in part.kinds),

@@ -3,7 +3,7 @@
 The floors stand here, fixed before any artefact exists, and are never derived from the error that they judge.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -11,69 +11,100 @@ MATCH, MISMATCH, NOT_RUN = "match", "mismatch", "not_run"
 
 SQNR_CAP_DB = 300.0
 PROBABILITY_FLOOR = 1e-6
+AGREEMENT_LEAST_PHOTOS = 100  # of fewer, one photo would weigh more than the 5 % that are allowed
 
 
 @dataclass(frozen=True)
 class Tolerance:
     """Floors of a precision. each: on every single input; photos: on the outputs pooled over real photos;
-    synthetic: on the outputs pooled over noise and extremes. None is no floor."""
+    synthetic: on the outputs pooled over noise and extremes. None is no floor.
+
+    mean_kl and top1_agreement are for rows of classes; top1_agreement holds from so many photos on.
+    """
 
     rel_max_each: float | None = None
     sqnr_db_each: float | None = None
     sqnr_db_photos: float | None = None
     rel_max_synthetic: float | None = None
+    mean_kl_photos: float | None = None
+    top1_agreement_photos: float | None = None
+    top1_agreement_least_photos: int | None = None
 
     def to_json(self) -> dict[str, float]:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
+_INT8_WEIGHTS = Tolerance(
+    sqnr_db_photos=20.0,
+    mean_kl_photos=0.02,
+    top1_agreement_photos=0.95,
+    top1_agreement_least_photos=AGREEMENT_LEAST_PHOTOS,
+)
 TOLERANCES = {
     "fp32": Tolerance(rel_max_each=1e-4, sqnr_db_each=80.0),
     "fp16": Tolerance(sqnr_db_photos=40.0, rel_max_synthetic=3e-2),
+    "w8": _INT8_WEIGHTS,
+    "w8a16": _INT8_WEIGHTS,
+    "w8a8": replace(_INT8_WEIGHTS, sqnr_db_photos=15.0, mean_kl_photos=0.05),
 }
 
 
 @dataclass(frozen=True)
 class Errors:
-    """How far a candidate is from the reference. Ratios are to the reference; a value that is not finite is None."""
+    """How far a candidate is from the reference over count inputs. Ratios are to the reference; a value that is not
+    finite is None, and so are top1_agreement and mean_kl of outputs that are no rows of classes."""
 
-    max_abs: float | None
-    rel_max: float | None
-    sqnr_db: float | None
-    cosine: float | None
-    top1_agreement: float | None
+    count: int
+    max_abs: float | None = None
+    rel_max: float | None = None
+    sqnr_db: float | None = None
+    cosine: float | None = None
+    top1_agreement: float | None = None
+    mean_kl: float | None = None
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict, why, and the errors over all inputs and over the photos alone."""
+    """A verdict, why, the errors over all inputs and over the photos alone, and the floors that were applied."""
 
     verdict: str
     reason: str
     errors: Errors
     photo_errors: Errors | None
     worst: str  # name of the input with the largest rel_max
+    tolerance: Tolerance
 
 
 def measure(*, reference: np.ndarray, candidate: np.ndarray) -> Errors:
     """Errors of a candidate over all inputs pooled.
 
     Shapes: both (inputs, ...), alike. rel_max = max|d| / max|ref|; sqnr_db = 10 log10(sum ref^2 / sum d^2), capped at
-    300; top1_agreement is the share of rows with the same argmax, None where an output is not a row of classes.
+    300; top1_agreement is the share of rows with the same argmax, mean_kl the mean over the rows of
+    KL(softmax(reference) || softmax(candidate)) in nats, both None where an output is not a row of classes.
     """
     ref, got = reference.astype(np.float64), candidate.astype(np.float64)
     if not (np.isfinite(ref).all() and np.isfinite(got).all()):
-        return Errors(None, None, None, None, None)
+        return Errors(len(ref))
     difference = got - ref
     max_abs = float(np.abs(difference).max())
     signal, noise = float((ref**2).sum()), float((difference**2).sum())
+    are_classes = ref.ndim == 2
     return Errors(
+        count=len(ref),
         max_abs=max_abs,
         rel_max=_ratio(max_abs, float(np.abs(ref).max())),
         sqnr_db=_sqnr_db(signal, noise),
         cosine=_ratio(float((ref * got).sum()), float(np.sqrt(signal * (got**2).sum()))),
-        top1_agreement=float((ref.argmax(1) == got.argmax(1)).mean()) if ref.ndim == 2 else None,
+        top1_agreement=float((ref.argmax(1) == got.argmax(1)).mean()) if are_classes else None,
+        mean_kl=_mean_kl(ref, got) if are_classes else None,
     )
+
+
+def _mean_kl(reference: np.ndarray, candidate: np.ndarray) -> float | None:
+    """Mean over the rows of KL(softmax(reference) || softmax(candidate)), in nats; None where it overflows."""
+    log_p, log_q = _log_softmax(reference), _log_softmax(candidate)
+    mean = float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
+    return max(0.0, mean) if np.isfinite(mean) else None  # rounding alone makes it negative
 
 
 def comparable(values: np.ndarray, meaning: str) -> np.ndarray:
@@ -94,32 +125,65 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Its own function, not log(softmax): the probability of a class far behind would be 0 and its logarithm lost."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
 def judge(
-    *, precision: str, reference: np.ndarray, candidate: np.ndarray, kinds: tuple[str, ...], names: tuple[str, ...]
+    *,
+    precision: str,
+    reference: np.ndarray,
+    candidate: np.ndarray,
+    kinds: tuple[str, ...],
+    names: tuple[str, ...],
+    report_only: str | None = None,
 ) -> Judgement:
     """Hold a candidate's outputs against the floors of its precision.
 
-    Shapes: reference and candidate (inputs, ...), comparable values; kinds and names one per input. A value that is not
-    finite, on either side, and outputs of different shapes are always a mismatch.
+    Shapes: reference and candidate (inputs, ...), comparable values; kinds and names one per input: photos are judged,
+    noise and extremes too where the precision says so, other kinds are reported. A value that is not finite, on either
+    side, and outputs of different shapes are always a mismatch. report_only is why no floor holds: what is finite then
+    matches, for that reason.
     """
+    floor = _floor(precision, reference.ndim == 2, report_only)
     if reference.shape != candidate.shape:
         reason = f"outputs have shape {candidate.shape}, the reference has {reference.shape}"
-        return Judgement(MISMATCH, reason, Errors(None, None, None, None, None), None, "")
+        return Judgement(MISMATCH, reason, Errors(0), None, "", floor)
     each = [measure(reference=reference[i : i + 1], candidate=candidate[i : i + 1]) for i in range(len(kinds))]
-    photos = np.array([kind == "photo" for kind in kinds])
-    photo_errors = measure(reference=reference[photos], candidate=candidate[photos]) if photos.any() else None
-    others = measure(reference=reference[~photos], candidate=candidate[~photos]) if not photos.all() else None
-    faults = _each_faults(TOLERANCES[precision], each, names) + _pooled_faults(
-        TOLERANCES[precision], photo_errors, others
-    )
+    photos = _errors_of(reference, candidate, [kind == "photo" for kind in kinds])
+    synthetic = _errors_of(reference, candidate, [kind in ("noise", "extreme") for kind in kinds])
+    faults = _each_faults(floor, each, names) + _pooled_faults(floor, photos, synthetic)
     worst = max(range(len(each)), key=lambda i: np.inf if each[i].rel_max is None else each[i].rel_max)
     return Judgement(
         verdict=MISMATCH if faults else MATCH,
-        reason="; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else ""),
+        reason=_first_three(faults) if faults else report_only or "",
         errors=measure(reference=reference, candidate=candidate),
-        photo_errors=photo_errors,
+        photo_errors=photos,
         worst=names[worst],
+        tolerance=floor,
     )
+
+
+def _floor(precision: str, are_classes: bool, report_only: str | None) -> Tolerance:
+    """The floors that hold for such outputs."""
+    if report_only:
+        return Tolerance()
+    floor = TOLERANCES[precision]
+    if are_classes:
+        return floor
+    return replace(floor, mean_kl_photos=None, top1_agreement_photos=None, top1_agreement_least_photos=None)
+
+
+def _errors_of(reference: np.ndarray, candidate: np.ndarray, chosen: list[bool]) -> Errors | None:
+    """Errors over some of the inputs pooled, None for none."""
+    mask = np.array(chosen)
+    return measure(reference=reference[mask], candidate=candidate[mask]) if mask.any() else None
+
+
+def _first_three(faults: list[str]) -> str:
+    return "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
 
 
 def _each_faults(floor: Tolerance, each: list[Errors], names: tuple[str, ...]) -> list[str]:
@@ -133,15 +197,21 @@ def _each_faults(floor: Tolerance, each: list[Errors], names: tuple[str, ...]) -
     return faults
 
 
-def _pooled_faults(floor: Tolerance, photos: Errors | None, others: Errors | None) -> list[str]:
+def _pooled_faults(floor: Tolerance, photos: Errors | None, synthetic: Errors | None) -> list[str]:
     """The floors of a precision whose small outputs, as of a black image, may lose more than the rest."""
     faults = []
-    if others is not None and others.max_abs is not None:
-        faults += _above("noise and extremes: rel_max", others.rel_max, floor.rel_max_synthetic)
-    if floor.sqnr_db_photos is not None and photos is None:
-        faults.append("no photo to judge on")
-    elif photos is not None:
-        faults += _below("photos: sqnr_db", photos.sqnr_db, floor.sqnr_db_photos)
+    if synthetic is not None and synthetic.max_abs is not None:
+        faults += _above("noise and extremes: rel_max", synthetic.rel_max, floor.rel_max_synthetic)
+    if photos is not None:
+        return faults + _photo_faults(floor, photos)
+    return faults if floor.sqnr_db_photos is None else [*faults, "no photo to judge on"]
+
+
+def _photo_faults(floor: Tolerance, photos: Errors) -> list[str]:
+    faults = _below("photos: sqnr_db", photos.sqnr_db, floor.sqnr_db_photos)
+    faults += _above("photos: mean_kl", photos.mean_kl, floor.mean_kl_photos)
+    if photos.count >= (floor.top1_agreement_least_photos or 0):
+        faults += _below("photos: top1_agreement", photos.top1_agreement, floor.top1_agreement_photos)
     return faults
 
 

@@ -16,12 +16,16 @@ NOT_ASKED = "not asked for (--no-verify)"
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a file is held to: the images and what the reference gives for them, and the promised interface."""
+    """What a file is held to: the images and what the reference gives for them, and the promised interface.
+
+    report_only is why the floors do not hold for it, so that its numbers are reported and not judged.
+    """
 
     contract: Contract
     precision: str
     inputs: ImageSet
     outputs: np.ndarray
+    report_only: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def _judge(values: np.ndarray, meaning: str, expected: Expectation) -> Judgement
         candidate=parity.comparable(values, meaning),
         kinds=expected.inputs.kinds,
         names=expected.inputs.names,
+        report_only=expected.report_only,
     )
 
 
@@ -121,14 +126,18 @@ def file_facts(found: Verification, path: Path | None) -> dict[str, object]:
 def to_json(
     found: Verification, precision: str, inputs: ImageSet | None, origin: dict[str, object]
 ) -> dict[str, object]:
-    """The verification part of a report, schema 1. origin: seed and folder, from which the inputs can be made again."""
+    """The verification part of a report, schema 1. origin: seed and folder, from which the inputs can be made again.
+
+    The tolerance is what the file was held to: none where its numbers are only reported.
+    """
     judgement = found.judgement
+    tolerance = parity.TOLERANCES[precision] if judgement is None else judgement.tolerance
     return {
         "verdict": found.verdict,
         "reason": found.reason,
         "runtime": found.runtime,
         "inputs": None if inputs is None else _describe(inputs) | origin,
-        "tolerance": parity.TOLERANCES[precision].to_json(),
+        "tolerance": tolerance.to_json(),
         "outputs": [] if judgement is None else [{"name": found.output_name, **asdict(judgement.errors)}],
         "photos": None if judgement is None or judgement.photo_errors is None else asdict(judgement.photo_errors),
         "worst_input": None if judgement is None else judgement.worst,

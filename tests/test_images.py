@@ -1,4 +1,4 @@
-"""Decoding, resizing, and the set on which every file is judged."""
+"""Resizing, and the sets on which files are calibrated and judged."""
 
 from pathlib import Path
 
@@ -15,45 +15,6 @@ RED = (200, 30, 10)
 def save(path: Path, image: Image.Image, **options: object) -> Path:
     image.save(path, **options)
     return path
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "1", "RGBA", "LA", "CMYK", "I;16", "RGB"])
-def test_every_mode_of_an_image_becomes_rgb(tmp_path: Path, mode: str) -> None:
-    suffix = ".jpg" if mode == "CMYK" else ".png"
-    source = Image.new("I;16", (40, 30), 40000) if mode == "I;16" else Image.new("RGB", (40, 30), RED).convert(mode)
-
-    decoded = images.decode(save(tmp_path / f"x{suffix}", source))
-
-    assert (decoded.mode, decoded.size) == ("RGB", (40, 30))
-
-
-def test_16_bits_keep_their_upper_8(tmp_path: Path) -> None:
-    path = save(tmp_path / "x.png", Image.fromarray(np.full((4, 4), 40000, np.uint16)))
-
-    assert images.decode(path).getpixel((0, 0)) == (40000 >> 8,) * 3
-
-
-def test_transparency_is_laid_on_black(tmp_path: Path) -> None:
-    path = save(tmp_path / "x.png", Image.new("RGBA", (4, 4), (200, 100, 50, 0)))
-
-    assert images.decode(path).getpixel((1, 1)) == (0, 0, 0)
-
-
-def test_exif_orientation_is_applied(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: rows are columns
-    path = save(tmp_path / "x.jpg", Image.new("RGB", (40, 20), RED), exif=exif)
-
-    assert images.decode(path).size == (20, 40)
-
-
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8\xff\xe0" + b"\0" * 30])
-def test_what_is_not_an_image_is_a_usage_error_that_names_it(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "broken.jpg"
-    path.write_bytes(content)
-
-    with pytest.raises(UsageError, match=r"broken\.jpg"):
-        images.decode(path)
 
 
 @pytest.mark.parametrize("size", [(256, 256), (192, 320), (320, 192), (32, 32)])
@@ -73,6 +34,28 @@ def test_the_short_side_goes_to_288_and_the_centre_256_is_kept() -> None:
     expected = Image.fromarray(noise).resize((384, 288), Image.Resampling.BILINEAR).crop((64, 16, 320, 272))
 
     assert np.array_equal(images.resize_and_crop(Image.fromarray(noise), (256, 256)), np.asarray(expected))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 60_000), (60_000, 1), (3, 50_000)])
+def test_a_strip_does_not_grow_without_bound(width: int, height: int) -> None:
+    """288 / 1 times 60000 pixels would be 17 million rows."""
+    strip = Image.new("RGB", (width, height), (9, 9, 9))
+    strip.paste(RED, ((width - 5) // 2, (height - 5) // 2, (width + 5) // 2 + 1, (height + 5) // 2 + 1))
+
+    pixels = images.resize_and_crop(strip, (256, 256))
+
+    assert pixels.shape == (256, 256, 3)
+    assert (pixels[128, 128] == RED).all()
+
+
+@pytest.mark.parametrize("length", [99, 100])
+def test_the_middle_of_a_strip_is_what_resizing_all_of_it_gives(length: int) -> None:
+    strip = Image.fromarray(np.random.default_rng(0).integers(0, 256, (length, 1, 3), dtype=np.uint8))
+    top = (length * 36 - 32) // 2
+
+    whole = strip.resize((36, length * 36), Image.Resampling.BILINEAR).crop((2, top, 34, top + 32))
+
+    assert np.array_equal(images.resize_and_crop(strip, (32, 32)), np.asarray(whole))
 
 
 def test_the_verification_set_has_photos_noise_and_extremes() -> None:

@@ -176,3 +176,8 @@ def test_the_floors_are_at_least_as_tight_as_the_design() -> None:
     assert TOLERANCES["fp32"].sqnr_db_each >= 80
     assert TOLERANCES["fp16"].sqnr_db_photos >= 40
     assert TOLERANCES["fp16"].rel_max_synthetic <= 3e-2
+    for precision, sqnr_db, mean_kl in (("w8", 20, 0.02), ("w8a16", 20, 0.02), ("w8a8", 15, 0.05)):
+        assert TOLERANCES[precision].sqnr_db_photos >= sqnr_db
+        assert TOLERANCES[precision].mean_kl_photos <= mean_kl
+        assert TOLERANCES[precision].top1_agreement_photos >= 0.95
+        assert TOLERANCES[precision].top1_agreement_least_photos <= 100
