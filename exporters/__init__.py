@@ -32,7 +32,7 @@ TARGETS = {
         Target(
             name="onnx",
             formats={"onnx": ".onnx"},
-            precisions=("fp32", "fp16"),
+            precisions=("fp32", "fp16", "w8", "w8a16", "w8a8"),
             default_precision="fp32",
             export_libraries=("onnx",),
             runtime_libraries=("onnxruntime",),

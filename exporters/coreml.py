@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from exporters._coreml_quantized import check_levels, marked, store_levels
 from mvit_deploy.errors import ConversionError
+from mvit_deploy.nn.quantized import QuantizedForm
 from mvit_deploy.spec import CLASS_PROBABILITIES, Contract, Settings
 
 
@@ -34,7 +36,9 @@ with _without("tensorflow", "sklearn", "xgboost", "libsvm"):
     import coremltools as ct
     from coremltools.models.neural_network import quantization_utils
 
-_PRECISIONS = {"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}
+_PRECISIONS = {"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}  # of the arithmetic
+_PRECISIONS |= dict.fromkeys(("w8", "w8a8"), ct.precision.FLOAT16)
+_MIN_IOS_INT8 = 17  # quantize and dequantize
 _CONVERSION_DATE = "com.github.apple.coremltools.conversion_date"
 
 
@@ -56,16 +60,26 @@ class Lowered:
     traced: torch.jit.ScriptModule
     contract: Contract
     settings: Settings
+    form: QuantizedForm | None = None
 
 
 def lower(module: nn.Module, contract: Contract, settings: Settings) -> Lowered:
     """Trace; with labels, which have to differ from each other, the graph ends in a softmax."""
+    form = module if isinstance(module, QuantizedForm) else None
+    if form is not None:
+        _check_offered(form, settings)
+        module = marked(form, compress=settings.format == "mlpackage")
     if contract.labels is not None:
         module = WithSoftmax(module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # static sizes are read as Python ints on purpose; tracing is deprecated
         traced = torch.jit.trace(module.eval(), torch.zeros(1, 3, *contract.image_size), check_trace=False)
-    return Lowered(traced, contract, settings)
+    return Lowered(traced, contract, settings, form)
+
+
+def _check_offered(form: QuantizedForm, settings: Settings) -> None:
+    if form.ranges and (settings.format == "mlmodel" or settings.min_ios < _MIN_IOS_INT8):
+        raise ConversionError(f"integer activations need an mlpackage for iOS {_MIN_IOS_INT8} or later")
 
 
 def write(lowered: Lowered, precision: str, path: Path) -> None:
@@ -87,12 +101,15 @@ def write(lowered: Lowered, precision: str, path: Path) -> None:
 
 
 def _program(lowered: Lowered, precision: str) -> ct.models.MLModel:
-    return _convert(
+    model = _convert(
         lowered,
         convert_to="mlprogram",
         minimum_deployment_target=getattr(ct.target, f"iOS{lowered.settings.min_ios}"),
         compute_precision=_PRECISIONS[precision],
     )
+    if lowered.form is not None:
+        check_levels(model._mil_program, lowered.form)
+    return model
 
 
 def _neural_network(lowered: Lowered, precision: str) -> "ct.proto.Model_pb2.Model":
@@ -102,6 +119,8 @@ def _neural_network(lowered: Lowered, precision: str) -> "ct.proto.Model_pb2.Mod
     if precision == "fp16":
         halved = quantization_utils.quantize_weights(ct.models.MLModel(spec, skip_model_load=True), nbits=16)
         spec = halved if isinstance(halved, ct.proto.Model_pb2.Model) else halved.get_spec()  # a model on a Mac
+    if lowered.form is not None:
+        store_levels(spec, lowered.form)
     _name_outputs(spec, lowered.contract)
     return spec
 

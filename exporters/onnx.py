@@ -11,7 +11,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from exporters import _onnx_quantized
 from mvit_deploy.errors import ConversionError
+from mvit_deploy.nn.quantized import QuantizedForm
 from mvit_deploy.spec import METADATA_PREFIX, Contract, Settings
 
 OPSET = 18  # LayerNormalization came with 17, a Resize of some axes only with 18
@@ -20,7 +22,7 @@ MAX_IR = 10  # the newest that ONNX Runtimes in shipped apps read
 
 @dataclass(frozen=True)
 class Lowered:
-    """The deployment form, ready to be traced."""
+    """The deployment form, ready to be traced, or a quantized form."""
 
     module: nn.Module
     contract: Contract
@@ -47,17 +49,23 @@ def write(lowered: Lowered, precision: str, path: Path) -> None:
 
     Raises: ConversionError when PyTorch or the ONNX checker refuses it; OSError.
     """
-    model = trace(lowered.module, lowered.contract, precision)
+    form = lowered.module
+    model = trace(form.module if isinstance(form, QuantizedForm) else form, lowered.contract, precision)
     for node in (node for node in model.graph.node if node.op_type == "Resize"):
         _resize_height_and_width(model.graph, node)
     drop_dead_nodes(model.graph)
-    entries = lowered.contract.to_metadata(precision) | {METADATA_PREFIX + "opset": f"opset {OPSET}"}
+    if isinstance(form, QuantizedForm):
+        _onnx_quantized.quantize(model, form, precision)
+    opset = f"opset {model.opset_import[0].version}"
+    entries = lowered.contract.to_metadata(precision) | {METADATA_PREFIX + "opset": opset}
     onnx.helper.set_model_props(model, entries)
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ConversionError(f"the ONNX checker refuses the file: {error}") from error
+    if isinstance(form, QuantizedForm):
+        del model.graph.value_info[:]  # a twentieth of a small file, and every runtime infers it
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 

@@ -20,9 +20,11 @@ import numpy as np
 import onnx
 from torch import nn
 
+from exporters._tflite_quantized import QUANTIZED, quantize
 from exporters.onnx import drop_dead_nodes, give_size, size_of_resize, trace
 from mvit_deploy.errors import ConversionError
 from mvit_deploy.nn.channels_last import channels_last
+from mvit_deploy.nn.quantized import QuantizedForm
 from mvit_deploy.runtimes.tflite_file import METADATA_NAME, add_metadata, pack, parse
 from mvit_deploy.spec import Contract, Settings
 
@@ -59,30 +61,36 @@ with _process_state():
 
 @dataclass(frozen=True)
 class Lowered:
-    """A Keras model, NHWC, and the contract."""
+    """A Keras model, NHWC, and the contract. form: how the network is quantized, None for float ones."""
 
     model: tf_keras.Model
     contract: Contract
+    form: QuantizedForm | None = None
 
 
 def lower(module: nn.Module, contract: Contract, settings: Settings) -> Lowered:
-    """PyTorch to ONNX to Keras.
+    """PyTorch to ONNX to Keras. A QuantizedForm goes the float way; its integers are put into the finished file.
 
     Raises: ConversionError when onnx2tf gives up.
     """
-    graph = _prepare(trace(channels_last(module), contract, "fp32", opset=_OPSET))
+    form = module if isinstance(module, QuantizedForm) else None
+    network = form.module if form else module
+    graph = _prepare(trace(channels_last(network), contract, "fp32", opset=_OPSET))
     with tempfile.TemporaryDirectory() as folder, _process_state():
-        return Lowered(_keras_model(graph, folder), contract)
+        return Lowered(_keras_model(graph, folder), contract, form)
 
 
 def write(lowered: Lowered, precision: str, path: Path) -> None:
-    """Write a .tflite file, the same bytes each time. fp16 stores weights in half precision and computes in float32.
+    """Write a .tflite file, the same bytes each time. fp16 stores weights in half precision and computes in float32;
+    w8, w8a8 and w8a16 need what lower() made of a QuantizedForm.
 
     Raises: ConversionError; OSError.
     """
     contract = lowered.contract
     with tempfile.TemporaryDirectory() as folder, _process_state():
         content = _convert(_saved_model(lowered, Path(folder)), precision)
+    if lowered.form and precision in QUANTIZED:
+        content = quantize(content, lowered.form, precision)
     metadata = json.dumps(contract.to_metadata(precision), sort_keys=True, ensure_ascii=False).encode()
     path.write_bytes(add_metadata(_tidy(content, contract), METADATA_NAME, metadata))
 

@@ -13,18 +13,21 @@ from typing import TypeVar
 import numpy as np
 from torch import nn
 
-from mvit_deploy import chatter, images, reference, report, targets, verification, workplace
+from mvit_deploy import chatter, images, reference, report, runtimes, targets, verification, workplace
 from mvit_deploy.adopt import adopt
+from mvit_deploy.calibration import Photos, photos
 from mvit_deploy.errors import CheckpointError, MissingLibraryError, MvitError, UsageError
 from mvit_deploy.images import ImageSet
 from mvit_deploy.nn.config import check_image_size
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.parity import MISMATCH, NOT_RUN
+from mvit_deploy.quantization.preparation import Quantizer, choice_of
 from mvit_deploy.recheck import locate_in
 from mvit_deploy.reference import Reference
 from mvit_deploy.report import Report
-from mvit_deploy.request import Job, Options, parse_image_size, plan, read_labels
+from mvit_deploy.request import NEEDS_CALIBRATION, QUANTIZED, Job, Options, parse_image_size, plan, read_labels
 from mvit_deploy.runtimes import CannotRunHere
+from mvit_deploy.runtimes.census import census
 from mvit_deploy.spec import DEFAULT_IMAGE_SIZE, Contract
 from mvit_deploy.verification import Expectation, Verification
 
@@ -45,6 +48,10 @@ def export(
     labels: str | Path | Iterable[str] | None = None,
     image_size: int | str | tuple[int, int] | None = None,
     verify_images: str | Path | None = None,
+    calibration: str | Path | None = None,
+    calibration_count: int | None = None,
+    keep_float: Iterable[str] = (),
+    plan: str | Path | None = None,
     format: str | None = None,
     min_ios: int | None = None,
     dynamic_batch: bool = False,
@@ -73,6 +80,10 @@ def export(
         labels=labels if labels is None else Path(labels) if isinstance(labels, str | Path) else tuple(labels),
         image_size=image_size,
         verify_images=None if verify_images is None else Path(verify_images),
+        calibration=None if calibration is None else Path(calibration),
+        calibration_count=calibration_count,
+        keep_float=(keep_float,) if isinstance(keep_float, str) else tuple(keep_float),
+        plan=None if plan is None else Path(plan),
         format=format,
         min_ios=min_ios,
         dynamic_batch=dynamic_batch,
@@ -87,16 +98,33 @@ def export(
 
 
 @dataclass(frozen=True)
+class Judging:
+    """Images, and what the reference gives for them."""
+
+    inputs: ImageSet
+    outputs: np.ndarray
+
+
+@dataclass(frozen=True)
 class Work:
-    """A request that has passed every check: what to write, from what, and what it is held to."""
+    """A request that has passed every check: what to write, from what, and what it is held to.
+
+    judging: for float files, quantized_judging: for quantized ones; None where not asked for.
+    """
 
     jobs: tuple[Job, ...]
     options: Options
     reference: Reference
     contract: Contract
-    inputs: ImageSet | None
-    outputs: np.ndarray | None
+    judging: Judging | None
+    quantized_judging: Judging | None
+    photos: Photos
+    fused: nn.Module
+    quantizer: Quantizer | None
     model_facts: dict[str, object]
+
+    def judging_of(self, job: Job) -> Judging | None:
+        return self.quantized_judging if job.precision in QUANTIZED else self.judging
 
     def path_of(self, job: Job) -> Path:
         """OUTPUT/mobilevit_MODE[_kornia]_PRECISION.SUFFIX"""
@@ -120,22 +148,69 @@ def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: No
     for note in source.notes:
         on_step(f"note: {note}")
     contract = _contract(source, options, size, jobs)
-    inputs = outputs = None
+    chosen = _photos(options, jobs, size, on_step)
+    judging = quantized_judging = None
     if options.verify:
         on_step("PyTorch: running the reference")
-        inputs = images.verification_set(size, seed=options.seed, folder=options.verify_images)
-        outputs = reference.run(source, inputs.pixels)
+        judging, quantized_judging = _judging(source, options, jobs, size, chosen)
     workplace.check_output(options.output)
-    return Work(tuple(jobs), options, source, contract, inputs, outputs, _model_facts(source, contract))
+    fused = fuse(adopt(source.module))
+    quantizer = _quantizer(source, fused, options, jobs, size, chosen, on_step)
+    facts = _model_facts(source, contract)
+    return Work(tuple(jobs), options, source, contract, judging, quantized_judging, chosen, fused, quantizer, facts)
+
+
+def _photos(options: Options, jobs: list[Job], size: tuple[int, int], on_step: Notify) -> Photos:
+    if not any(job.precision in QUANTIZED for job in jobs):
+        return Photos(None, None)
+    return photos(
+        size,
+        calibration=options.calibration,
+        count=options.calibration_count,
+        verify_images=options.verify_images,
+        on_warning=lambda line: on_step(f"warning: {line}"),
+    )
+
+
+def _judging(
+    source: Reference, options: Options, jobs: list[Job], size: tuple[int, int], chosen: Photos
+) -> tuple[Judging | None, Judging | None]:
+    """Images and PyTorch's outputs for float files, and for quantized ones; None where there is no such file."""
+    plain = quantized = None
+    if any(job.precision not in QUANTIZED for job in jobs):
+        inputs = images.verification_set(size, seed=options.seed, folder=options.verify_images)
+        plain = Judging(inputs, reference.run(source, inputs.pixels))
+    if any(job.precision in QUANTIZED for job in jobs):
+        inputs = images.quantized_verification_set(size, seed=options.seed, photos=chosen.judging)
+        quantized = Judging(inputs, reference.run(source, inputs.pixels))
+    return plain, quantized
+
+
+def _quantizer(
+    source: Reference,
+    fused: nn.Module,
+    options: Options,
+    jobs: list[Job],
+    size: tuple[int, int],
+    chosen: Photos,
+    on_step: Notify,
+) -> Quantizer | None:
+    """Raises: UsageError for a module that cannot be followed, or a plan that does not fit it."""
+    if not any(job.precision in QUANTIZED for job in jobs):
+        return None
+    choice = choice_of(options.keep_float, options.plan)
+    given = None
+    if chosen.calibration is not None:
+        given = reference.image_tensors(chosen.calibration.pixels, source.color_order)
+    return Quantizer(fused, size, given, choice, on_step)
 
 
 def run(work: Work, on_step: Notify) -> Iterable[Report]:
     """Write and judge file after file. A failure of one does not stop the others."""
     for job in work.jobs:
         _remove_older(work.path_of(job))
-    fused = fuse(adopt(work.reference.module))
     for target in dict.fromkeys(job.target for job in work.jobs):
-        lower = _Lowering(fused, work)
+        lower = _Lowering(work)
         for job in (job for job in work.jobs if job.target == target):
             yield _write_and_judge(work, job, lower, on_step)
         del lower
@@ -143,16 +218,21 @@ def run(work: Work, on_step: Notify) -> Iterable[Report]:
 
 
 class _Lowering:
-    """The first half of a conversion, shared by the precisions of one format of a target."""
+    """The first half of a conversion, shared by the float precisions of one format of a target."""
 
-    def __init__(self, fused: nn.Module, work: Work) -> None:
-        self._fused, self._work, self._done = fused, work, {}
+    def __init__(self, work: Work) -> None:
+        self._work, self._done = work, {}
 
     def __call__(self, job: Job) -> object:
-        if job.settings not in self._done:
+        key = (job.settings, job.precision if job.precision in QUANTIZED else "")
+        if key not in self._done:
             exporter = targets.exporter(job.target)
-            self._done[job.settings] = exporter.lower(self._fused, self._work.contract_of(job), job.settings)
-        return self._done[job.settings]
+            self._done[key] = exporter.lower(self._module(job), self._work.contract_of(job), job.settings)
+        return self._done[key]
+
+    def _module(self, job: Job) -> nn.Module:
+        quantizer = self._work.quantizer
+        return quantizer.form(job.precision) if job.precision in QUANTIZED and quantizer else self._work.fused
 
 
 def _write_and_judge(work: Work, job: Job, lower: _Lowering, on_step: Notify) -> Report:
@@ -161,6 +241,8 @@ def _write_and_judge(work: Work, job: Job, lower: _Lowering, on_step: Notify) ->
     try:
         with workplace.temporary_folder(work.options.output) as folder:
             partial = folder / final.name
+            if work.quantizer is not None and job.precision in QUANTIZED:
+                _timed(timings, "quantize", lambda: work.quantizer.settle(job.precision))
             on_step(f"{job}: converting")
             _timed(timings, "convert", lambda: _convert(job, lower, partial))
             on_step(f"{job}: verifying")
@@ -196,20 +278,30 @@ def _convert(job: Job, lower: _Lowering, partial: Path) -> None:
 def _verify(work: Work, job: Job, partial: Path) -> Verification:
     contract = work.contract_of(job)
     with chatter.into_log(f"verify-{partial.name}"):
-        if work.inputs is not None and work.outputs is not None:
-            return verification.verify(partial, Expectation(contract, job.precision, work.inputs, work.outputs))
+        judging = work.judging_of(job)
+        if judging is not None:
+            reason = _report_only(work, job)
+            expected = Expectation(contract, job.precision, judging.inputs, judging.outputs, report_only=reason)
+            return verification.verify(partial, expected)
         if targets.missing_libraries(job.target, to_export=False):
             return Verification(NOT_RUN, verification.NOT_ASKED)
         return verification.inspect_only(partial, contract)
 
 
+def _report_only(work: Work, job: Job) -> str:
+    """Why the floors of a precision are not applied; nothing where they are."""
+    if job.precision in NEEDS_CALIBRATION and work.reference.weights["source"] == "random":
+        return f"random weights: {job.precision} is calibrated and run, its errors are reported without a floor"
+    return ""
+
+
 def _location(work: Work, job: Job, partial: Path, found: Verification) -> dict[str, object]:
     """Where a file that was run and is wrong leaves PyTorch, for the report; nothing where that cannot be told."""
-    if found.judgement is None or work.inputs is None:
+    if found.judgement is None or work.judging is None or job.precision in QUANTIZED:
         return {}
     try:
         with chatter.into_log(f"locate-{partial.name}"):
-            location = locate_in(partial, work.reference, work.inputs, job.precision, is_wrong=True)
+            location = locate_in(partial, work.reference, work.judging.inputs, job.precision, is_wrong=True)
     except (MvitError, CannotRunHere) as error:
         log.warning("%s: cannot tell where it goes wrong: %s", job, error)
         return {}
@@ -236,20 +328,53 @@ def _content(
         "precision": job.precision,
         **verification.file_facts(found, partial),
         "min_ios": job.settings.min_ios,
-        "int8": {"weight_fraction": 0.0, "kept_float": []},
+        "int8": _int8(job, partial),
     }
-    return report.content(
+    content = report.content(
         command=work.options.command,
         artifact=artifact,
         model=work.model_facts,
-        verification=verification.to_json(found, job.precision, work.inputs, _origin(work.options)),
+        verification=verification.to_json(found, job.precision, _inputs(work, job), _origin(work.options)),
         timings_s={name: round(seconds, 3) for name, seconds in timings.items()},
     )
+    if work.quantizer is not None and job.precision in QUANTIZED:
+        content["quantization"] = work.quantizer.to_json(job.precision) | {"calibration": _calibration(work)}
+    return content
+
+
+def _inputs(work: Work, job: Job) -> ImageSet | None:
+    judging = work.judging_of(job)
+    return None if judging is None else judging.inputs
+
+
+def _int8(job: Job, partial: Path | None) -> dict[str, object]:
+    """What of a file really is int8, counted from what the runtime executes; just that for a float file."""
+    if job.precision not in QUANTIZED or partial is None or not partial.exists():
+        return {"weight_fraction": 0.0, "kept_float": []}
+    try:
+        with chatter.into_log(f"census-{partial.name}"):
+            return census(partial).to_json()
+    except (MvitError, runtimes.CannotRunHere) as error:
+        log.warning("%s: cannot count what runs in int8: %s", job, error)
+        return {"weight_fraction": None, "kept_float": None, "reason": str(error)}
+
+
+def _calibration(work: Work) -> dict[str, object] | None:
+    used = work.photos.calibration
+    if used is None:
+        return None
+    return {"folder": str(work.options.calibration), "count": len(used.names), "sha256": used.sha256}
 
 
 def _origin(options: Options) -> dict[str, object]:
     folder = options.verify_images
-    return {"seed": options.seed, "folder": None if folder is None else str(folder)}
+    calibration = None if options.calibration is None else str(options.calibration)
+    return {
+        "seed": options.seed,
+        "folder": None if folder is None else str(folder),
+        "calibration": calibration,
+        "calibration_count": options.calibration_count,
+    }
 
 
 def _reference(model_or_mode: nn.Module | str | None, options: Options) -> Reference:

@@ -1,5 +1,6 @@
 """Judging shipped files again: what a file or its report says it is held to, and whether it still holds here."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 
 from mvit_deploy import chatter, images, locate, parity, reference, report, runtimes, verification
 from mvit_deploy.adopt import adopt
+from mvit_deploy.calibration import photos
 from mvit_deploy.errors import DamagedFileError, UsageError
 from mvit_deploy.hints import did_you_mean
 from mvit_deploy.images import ImageSet
@@ -17,13 +19,16 @@ from mvit_deploy.nn.heads.classification import Classifier
 from mvit_deploy.parity import MISMATCH, NOT_RUN
 from mvit_deploy.reference import Reference
 from mvit_deploy.report import Report
+from mvit_deploy.request import NEEDS_CALIBRATION, QUANTIZED
 from mvit_deploy.spec import Contract, Interface
 from mvit_deploy.verification import Expectation, Verification
 
+log = logging.getLogger(__name__)
 REPORT_SUFFIX = ".report.json"
 Outputs = dict[
     tuple[str, str], np.ndarray
 ]  # of references, by the digests of weights and inputs: several files share them
+NO_PHOTOS = "the photos that a calibrated file is judged on are not here; give --verify-images"
 NO_REFERENCE = "there is no reference to hold it to: {why}; give --weights"
 
 
@@ -119,7 +124,8 @@ def _judge(subject: Subject, options: Options, known: Outputs) -> Report:
                 interface = runtimes.open_file(subject.path).interface
                 precision = _known_precision(precision or interface.precision)
                 source, problem = _reference(subject, options, interface)
-                if source is None:
+                problem = problem or _missing_photos(subject, options, precision)
+                if source is None or problem.startswith(NO_PHOTOS):
                     found = Verification(NOT_RUN, problem, interface)
                 else:
                     inputs, found = _verify(subject, options, interface, source, precision, known)
@@ -187,11 +193,52 @@ def _verify(
     image = interface.inputs[0]
     said_size = subject.says("model", "image_size")
     size = tuple(said_size) if said_size else (image.shape[2:] if image.layout == "NCHW" else image.shape[1:3])
-    inputs = images.verification_set(size, **_origin(subject, options))
+    inputs = _inputs(subject, options, size, precision)
     key = (str(source.weights["sha256"]), inputs.sha256)
     outputs = known[key] if key in known else known.setdefault(key, reference.run(source, inputs.pixels))
     contract = _contract(subject, interface, source, size, outputs)
-    return inputs, verification.verify(subject.path, Expectation(contract, precision, inputs, outputs))
+    return inputs, verification.verify(
+        subject.path,
+        Expectation(contract, precision, inputs, outputs, report_only=_report_only(source, precision)),
+    )
+
+
+def _inputs(subject: Subject, options: Options, size: tuple[int, int], precision: str) -> ImageSet:
+    """The images that the report was made with, as far as their folders are here."""
+    origin = _origin(subject, options)
+    if precision not in QUANTIZED:
+        return images.verification_set(size, **origin)
+    calibration = _calibration(subject)
+    chosen = photos(
+        size,
+        calibration=calibration,
+        count=None if calibration is None else subject.says("verification", "inputs", "calibration_count"),
+        verify_images=origin["folder"],
+        on_warning=log.warning,
+    )
+    return images.quantized_verification_set(size, seed=origin["seed"], photos=chosen.judging)
+
+
+def _calibration(subject: Subject) -> Path | None:
+    said = subject.says("verification", "inputs", "calibration")
+    return Path(str(said)) if said and Path(str(said)).is_dir() else None
+
+
+def _calibration_facts(subject: Subject) -> dict[str, object]:
+    return {key: subject.says("verification", "inputs", key) for key in ("calibration", "calibration_count")}
+
+
+def _missing_photos(subject: Subject, options: Options, precision: str) -> str:
+    """Why a calibrated file cannot be judged: photos like its own are needed, those of this package are not."""
+    has_photos = _origin(subject, options)["folder"] is not None or _calibration(subject) is not None
+    return "" if precision not in NEEDS_CALIBRATION or has_photos else NO_PHOTOS
+
+
+def _report_only(source: Reference, precision: str) -> str:
+    """Why the floors of a precision are not applied; nothing where they are."""
+    if precision in NEEDS_CALIBRATION and source.weights["source"] == "random":
+        return f"random weights: the errors of {precision} are reported without a floor"
+    return ""
 
 
 def _origin(subject: Subject, options: Options) -> dict[str, object]:
@@ -251,6 +298,8 @@ def _locate(
     """Raises: UsageError for a module without our stages."""
     if not options.locate or source is None or inputs is None:
         return None
+    if precision in QUANTIZED:
+        raise UsageError(f"--locate follows float files; the blame in a {precision} file's report says where it loses")
     location = locate_in(subject.path, source, inputs, precision, is_wrong=found.verdict == MISMATCH)
     if location is None:
         raise UsageError("--locate follows the stages of a MobileViT classifier; this model is another")
@@ -293,7 +342,9 @@ def _content(
         command=options.command,
         artifact=artifact,
         model=_model_facts(subject, source, inputs),
-        verification=verification.to_json(found, precision, inputs, origin | {"folder": folder}),
+        verification=verification.to_json(
+            found, precision, inputs, origin | {"folder": folder} | _calibration_facts(subject)
+        ),
         timings_s={},
     )
 

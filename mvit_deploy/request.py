@@ -12,7 +12,9 @@ from mvit_deploy.hints import did_you_mean
 from mvit_deploy.spec import PRECISION_ALIASES, PRECISIONS, TASKS, VARIANTS, Settings
 from mvit_deploy.targets import target_named
 
-LOWEST_IOS = {"fp32": 15, "fp16": 15}
+LOWEST_IOS = {"fp32": 15, "fp16": 15, "w8": 16, "w8a8": 17}
+NEEDS_CALIBRATION = ("w8a8", "w8a16")
+QUANTIZED = ("w8", "w8a16", "w8a8")
 DEFAULT_IOS = 16
 
 
@@ -45,6 +47,10 @@ class Options:
     labels: Path | tuple[str, ...] | None = None
     image_size: str | int | tuple[int, int] | None = None
     verify_images: Path | None = None
+    calibration: Path | None = None
+    calibration_count: int | None = None
+    keep_float: tuple[str, ...] = ()
+    plan: Path | None = None
     format: str | None = None
     min_ios: int | None = None
     dynamic_batch: bool = False
@@ -83,7 +89,30 @@ def plan(options: Options) -> tuple[list[Job], list[str]]:
                 raise UsageError(_has_not(target, precision))
     if not jobs:
         raise UsageError("; ".join(skipped))
+    _check_quantization(options, jobs)
     return jobs, skipped
+
+
+def _check_quantization(options: Options, jobs: list[Job]) -> None:
+    """Refuse int8 without images to calibrate on, and options that nothing in the request takes."""
+    precisions = {job.precision for job in jobs}
+    uncalibrated = [word for word in NEEDS_CALIBRATION if word in precisions]
+    if uncalibrated and options.calibration is None:
+        raise UsageError(
+            f"{' and '.join(uncalibrated)}: activations are calibrated on images; give --calibration DIR with "
+            "100 or so photos like those that the app will see (w8 needs none)"
+        )
+    given = {
+        "--calibration": options.calibration is not None,
+        "--calibration-count": options.calibration_count is not None,
+        "--keep-float": bool(options.keep_float),
+        "--plan": options.plan is not None,
+    }
+    for option, is_given in given.items():
+        if is_given and not precisions & set(QUANTIZED):
+            raise UsageError(f"{option} belongs to the precisions {', '.join(QUANTIZED)}, none of which is asked for")
+    if (options.keep_float or options.plan is not None) and options.calibration is None:
+        raise UsageError("--keep-float and --plan need --calibration: without it weights alone are rounded")
 
 
 def parse_precisions(given: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -171,6 +200,8 @@ def _settings(options: Options, target: Target, precision: str) -> Settings:
         known = ", ".join(target.formats)
         raise UsageError(f"unknown format {file_format!r}; known: {known}{did_you_mean(file_format, target.formats)}")
     if file_format == "mlmodel":
+        if precision == "w8a8":
+            raise UsageError("an .mlmodel holds no int8 activations; w8a8 needs --format mlpackage (iOS 17)")
         if options.min_ios is not None:
             raise UsageError("--min-ios is for mlpackage; an .mlmodel says itself what it needs (iOS 13)")
         return Settings(file_format, min_ios=13)
@@ -199,4 +230,7 @@ def _check_belongs(options: Options, targets: list[Target]) -> None:
 
 
 def _has_not(target: Target, precision: str) -> str:
-    return f"{target.name} has no precision {precision}; it has: {', '.join(target.precisions)}"
+    why = ""
+    if target.name == "coreml" and precision == "w8a16":
+        why = " (Core ML has no 16-bit integer activations, and its w8 computes in fp16 already)"
+    return f"{target.name} has no precision {precision}{why}; it has: {', '.join(target.precisions)}"

@@ -37,8 +37,24 @@ missing; 5 the checkpoint; 6 the converter, the disk or an internal error; 130 i
     metavar="DIR",
     help="Real images that join the built-in verification inputs.",
 )
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Photos to calibrate on, at any folder depth; needed by w8a8 and w8a16, makes w8 better.",
+)
+@click.option("--calibration-count", type=int, metavar="N", help="Take so many of them, at least 8. Default: all.")
+@click.option("--keep-float", metavar="LAYER,…", help="Layers, or parts that hold layers, to keep out of int8.")
+@click.option(
+    "--plan",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Layers kept float as in a plan or a report of ours.",
+)
 @click.option("--format", "file_format", metavar="|".join(FORMATS), help="Core ML only. Default: mlpackage.")
-@click.option("--min-ios", type=int, metavar="|".join(map(str, MIN_IOS)), help="Core ML only. Default: 16.")
+@click.option(
+    "--min-ios", type=int, metavar="|".join(map(str, MIN_IOS)), help="Core ML only. Default: 16; 17 for w8a8."
+)
 @click.option("--dynamic-batch", is_flag=True, help="ONNX only: leave the batch size free.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", default="exported", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random weights and noise inputs.")
@@ -76,6 +92,8 @@ def command(
         raise click.UsageError(f"--target is required; known: {', '.join(TARGETS)}, all")
     from mvit_deploy.cli.run import run_export
 
+    kept = tuple(word.strip() for word in (named["keep_float"] or "").split(",") if word.strip())
+    named |= {"keep_float": kept}
     named |= {"target": target, "format": file_format, "verify": not no_verify, "command": context.obj}
     return run_export(mode, named, as_json=as_json)
 

@@ -16,8 +16,21 @@ from mvit_deploy.nn.patches import fold_channels_last, resize, round_up, static_
 
 
 def channels_last(fused: nn.Module) -> nn.Module:
-    """A copy of what fuse() made, its blocks in the channels-last form. The given module is not modified."""
+    """A copy of what fuse() or centred() made, its blocks channels-last. The given module is not modified."""
     return _converted(copy.deepcopy(fused)).requires_grad_(False)
+
+
+def centred(fused: nn.Module) -> nn.Module:
+    """A copy of what fuse() made, equal in function, whose tokens have a mean of 0 as the channels-last form needs it.
+
+    Weights that are quantized afterwards are then the same integers for every target.
+    """
+    copied = copy.deepcopy(fused)
+    for block in [part for part in copied.modules() if isinstance(part, DeployBlock)]:
+        if isinstance(block.local_proj, nn.Conv2d):
+            _centre_tokens(block)
+            block.is_centred = True
+    return copied.requires_grad_(False)
 
 
 def _converted(module: nn.Module) -> nn.Module:
@@ -68,7 +81,9 @@ class ChannelsLastBlock(nn.Module):
             layer.attention = ChannelsLastAttention(layer.attention)
         self.norm, self.proj, self.fusion = block.norm, block.proj, block.fusion
         if isinstance(self.local_proj, nn.Conv2d):  # Kornia's network has an activation there, which has no mean of 0
-            _move_means_into_weights(self)
+            if not block.is_centred:
+                _centre_tokens(self)
+            _use_root_mean_square(self)
 
     def forward(self, x: Tensor) -> Tensor:
         size = static_size(x)[1:]
@@ -79,13 +94,17 @@ class ChannelsLastBlock(nn.Module):
         return self.fusion(torch.cat((x, y), dim=1))
 
 
-def _move_means_into_weights(block: ChannelsLastBlock) -> None:
+def _centre_tokens(block: "ChannelsLastBlock | DeployBlock") -> None:
     """Centre the outputs of every layer that is added to the tokens; a sum of rows of mean 0 has mean 0, a bilinear
     resize keeps it, and LayerNorm gives the same for a row and for the row less its mean."""
     _centre(block.local_proj)
     for layer in block.transformer:
         _centre(layer.attention.out)
         _centre(layer.ffn.fc2)
+
+
+def _use_root_mean_square(block: ChannelsLastBlock) -> None:
+    for layer in block.transformer:
         layer.norm1, layer.norm2 = RootMeanSquareNorm(layer.norm1.eps), RootMeanSquareNorm(layer.norm2.eps)
     if isinstance(block.norm, nn.LayerNorm):
         block.norm = RootMeanSquareNorm(block.norm.eps)

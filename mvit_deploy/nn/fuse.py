@@ -87,6 +87,7 @@ class DeployBlock(nn.Module):
     def __init__(self, block: MobileViTBlock) -> None:
         super().__init__()
         self.patch = block.patch
+        self.is_centred = False  # whether the tokens have a mean of 0 (channels_last.centred)
         self.local_conv = fold_norm(block.local_conv)
         self.local_proj = _fused(block.local_proj)
         self.transformer = nn.Sequential(*(DeployLayer(layer) for layer in block.transformer))
