@@ -40,7 +40,7 @@ TARGETS = {
         Target(
             name="coreml",
             formats={"mlpackage": ".mlpackage", "mlmodel": ".mlmodel"},
-            precisions=("fp32", "fp16"),
+            precisions=("fp32", "fp16", "w8", "w8a8"),
             default_precision="fp16",
             export_libraries=("coremltools",),
             runtime_libraries=("coremltools",),
@@ -48,7 +48,7 @@ TARGETS = {
         Target(
             name="tflite",
             formats={"tflite": ".tflite"},
-            precisions=("fp32", "fp16"),
+            precisions=("fp32", "fp16", "w8", "w8a16", "w8a8"),
             default_precision="fp32",
             export_libraries=("onnx", "onnx2tf", "tensorflow", "tf_keras"),
             runtime_libraries=("ai_edge_litert",),

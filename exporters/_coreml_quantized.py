@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mvit_deploy.errors import ConversionError
-from mvit_deploy.nn.quantized import Affine, QuantizedForm, QuantizedWeight, Range, ScaledSiLU
+from mvit_deploy.nn.quantized import Affine, QuantizedForm, QuantizedWeight, Range
 
 _QUANTIZATION = 3  # coremltools' CompressionType
 _METADATA_VERSION = 3
@@ -42,9 +42,6 @@ def marked(form: QuantizedForm, compress: bool) -> nn.Module:
             _mark_weight(layer, weight)
     if compress:
         module.register_buffer("_COREML_/metadata_version", torch.tensor(_METADATA_VERSION))
-    for part in module.modules():
-        if isinstance(part, ScaledSiLU):  # the classic format multiplies tensors of one rank
-            part.scale = part.scale.reshape(1, -1, 1, 1)
     _Pairs(module).around({name: (_layer(module, name), ranges) for name, ranges in form.ranges.items()})
     return module
 

@@ -19,7 +19,7 @@ _OP, _TYPE = schema.BuiltinOperator, schema.TensorType
 _CHANNELS = {_OP.CONV_2D: 0, _OP.DEPTHWISE_CONV_2D: 3, _OP.FULLY_CONNECTED: 0}  # the quantized dimension of a weight
 # Unpacked to float once, at load: XNNPACK has no hybrid depthwise kernel, and one scale for the whole input costs most
 # accuracy where the channels are not mixed.
-_WEIGHT_ONLY = {_OP.DEPTHWISE_CONV_2D}
+_WEIGHT_ONLY = {_OP.DEPTHWISE_CONV_2D, _OP.CONV_2D}
 _SMALL = 10_000  # elements; a float layer of fewer in an integer file keeps its weights in float
 _LAYOUT = {_OP.PAD: 2, _OP.RESHAPE: 1, _OP.TRANSPOSE: 2}  # keep values; with the version that takes int8
 # Versions of operators by what they compute with. Source: tensorflow/compiler/mlir/lite/tools/versioning/op_version.cc

@@ -17,11 +17,12 @@ PACKAGES = {"mvit_deploy": Path(mvit_deploy.__file__).parent, "exporters": Path(
 LAYERS = [
     {"mvit_deploy.cli"},
     {"mvit_deploy.pipeline", "mvit_deploy.recheck", "mvit_deploy.bench"},
+    {"mvit_deploy.quantization"},
     {"mvit_deploy.verification", "mvit_deploy.locate", "mvit_deploy.request", "mvit_deploy.targets", "exporters"},
     {"mvit_deploy.interface", "mvit_deploy.reference", "mvit_deploy.report", "mvit_deploy.runtimes"},
     {"mvit_deploy.adopt", "mvit_deploy.parity", "mvit_deploy.chatter", "mvit_deploy.workplace"},
     {"mvit_deploy.checkpoints"},
-    {"mvit_deploy.nn", "mvit_deploy.images", "mvit_deploy.decoding"},
+    {"mvit_deploy.nn", "mvit_deploy.images", "mvit_deploy.decoding", "mvit_deploy.calibration"},
     {"mvit_deploy.spec", "mvit_deploy.errors", "mvit_deploy.hints", "mvit_deploy.charts"},
 ]
 # exporters write and never judge; they look at the network's forms and at the container format of TFLite files.
@@ -34,15 +35,15 @@ EXPORTERS_MAY = (
 )
 HEAVY = {
     "torch": ("mvit_deploy.nn", "mvit_deploy.checkpoints", "mvit_deploy.adopt", "mvit_deploy.reference", "exporters.",
-              "mvit_deploy.pipeline", "mvit_deploy.locate"),
+              "mvit_deploy.pipeline", "mvit_deploy.locate", "mvit_deploy.quantization"),
     "onnx": ("exporters.", "mvit_deploy.runtimes.taps.onnx", "mvit_deploy.runtimes.census.onnx"),
     "onnxruntime": ("mvit_deploy.runtimes.onnx", "mvit_deploy.runtimes.taps.onnx", "mvit_deploy.runtimes.census.onnx"),
-    "coremltools": ("exporters.coreml", "mvit_deploy.runtimes.coreml"),
+    "coremltools": ("exporters.coreml", "exporters._coreml_quantized", "mvit_deploy.runtimes.coreml"),
     "onnx2tf": ("exporters.tflite",),
     "tensorflow": ("exporters.tflite",),
     "tf_keras": ("exporters.tflite",),
     "ai_edge_litert": ("mvit_deploy.runtimes.tflite", "mvit_deploy.runtimes.taps.tflite",
-                       "mvit_deploy.runtimes.census.tflite"),
+                       "mvit_deploy.runtimes.census.tflite", "exporters._tflite_quantized"),
     "matplotlib": ("mvit_deploy.charts",),
 }  # fmt: skip
 

@@ -149,12 +149,12 @@ def test_lists_of_targets_and_precisions_make_their_product() -> None:
 
 
 def test_all_passes_over_what_no_setting_gives_and_says_so() -> None:
-    jobs, skipped = plan(Options("all", "fp16,w8a16"))
+    jobs, skipped = plan(Options("all", "fp16,w8a16", calibration=Path("photos")))
 
     made = [(job.target.name, job.precision) for job in jobs]
     assert {("onnx", "fp16"), ("coreml", "fp16"), ("tflite", "fp16")} <= set(made)
     assert ("coreml", "w8a16") not in made
-    assert [line for line in skipped if line.startswith("coreml has no precision w8a16; it has: fp32, fp16")]
+    assert [line for line in skipped if line.startswith("coreml has no precision w8a16 (Core ML has no 16-bit")]
 
 
 def test_all_of_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,13 @@ def test_a_mistyped_word_gets_its_nearest_name(options: dict[str, str], typo: st
     [
         ("", {}, "no target given; known: onnx, coreml, tflite, all"),
         (" , ", {}, "no target given"),
-        ("coreml", {"precision": "fp16,w8a16"}, "coreml has no precision w8a16; it has: fp32, fp16"),
+        ("coreml", {"precision": "fp16,w8a16"}, r"coreml has no precision w8a16 \(Core ML has no 16-bit integer"),
+        ("onnx", {"precision": "w8a8"}, "give --calibration DIR"),
+        ("onnx", {"precision": "w8,int8,w8a16"}, "w8a8 and w8a16: activations are calibrated on images"),
+        ("onnx", {"precision": "w8", "plan": Path("p")}, "--keep-float and --plan need --calibration"),
+        ("onnx", {"keep_float": ("stem",)}, "--keep-float belongs to the precisions w8"),
+        ("coreml", {"precision": "w8a8", "format": "mlmodel", "calibration": Path("p")}, "no int8 activations"),
+        ("coreml", {"precision": "w8a8", "min_ios": 16, "calibration": Path("p")}, "w8a8 needs iOS 17"),
         ("onnx,tflite", {"format": "mlpackage"}, "--format belongs to target coreml"),
         ("onnx", {"min_ios": 17}, "--min-ios belongs to target coreml"),
         ("coreml,tflite", {"dynamic_batch": True}, "--dynamic-batch belongs to target onnx"),

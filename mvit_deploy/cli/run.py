@@ -95,7 +95,9 @@ def _number(value: float | None, form: str) -> str:
 def _remarks(result: Report) -> list[str]:
     """Why a file is not there or not proven, where it leaves PyTorch, and what half precision does to it."""
     found = result.content["verification"]
-    lines = [] if result.verdict == MATCH else [result.reason]
+    lines = [result.reason] if result.reason else []
+    if "quantization" in result.content:
+        lines += _integers(result.content["artifact"]["int8"], result.content["quantization"])
     if "location" in found:
         lines.append(_place(found["location"]))
     audit = (found.get("fp16_audit") or {}).get("findings", [])
@@ -103,6 +105,25 @@ def _remarks(result: Report) -> list[str]:
         f"fp16 {f['severity']}: line {f['line']}, {f['operation']} {f['value']}: {f['detail']}" for f in audit[:5]
     ]
     return lines + ([f"{len(audit) - 5} more findings of the fp16 audit are in the report"] if len(audit) > 5 else [])
+
+
+def _integers(int8: dict[str, object], quantization: dict[str, object]) -> list[str]:
+    """What really is int8, what stays float and why, and which layers lose most."""
+    plan, blame = quantization["plan"], quantization["blame"]
+    lines = []
+    if int8.get("int8_macs_fraction") is not None:
+        lines.append(
+            f"{int8['int8_macs_fraction']:.1%} of the multiply-accumulates and {int8['weight_fraction']:.1%} of the "
+            f"weights in int8 ({int8['basis']})"
+        )
+    if plan["keep_float"]:
+        lines.append(f"kept float by {plan['chosen_by']}: {', '.join(plan['keep_float'])}")
+    if not plan["target_met"]:
+        lines.append(f"no plan tried reached {plan['target_db']:g} dB on the calibration images; this is the best")
+    if blame:
+        worst = ", ".join(f"{b['layer']} {b['sqnr_db']:.1f} dB" for b in blame[:5])
+        lines.append(f"most sensitive, each quantized alone to 8 bits: {worst} (all in the report)")
+    return lines
 
 
 def _place(location: dict[str, object]) -> str:

@@ -69,7 +69,8 @@ class ScaledSiLU(nn.Module):
 
     def __init__(self, scale: Tensor) -> None:
         super().__init__()
-        self.register_buffer("scale", scale.reshape(-1, 1, 1).float())
+        # Four axes: with three, converters to channels-last guess which is which where sides and channels agree.
+        self.register_buffer("scale", scale.reshape(1, -1, 1, 1).float())
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(x * self.scale)

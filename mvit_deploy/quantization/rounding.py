@@ -40,7 +40,7 @@ def fitted(layer: Layer, weight: Tensor, inputs: list[Tensor], outputs: list[Ten
     centred_y = (y - mean_y).reshape(len(y), groups, -1).transpose(0, 1)  # (G, S, R)
     power = (centred_x.mT @ centred_x).double()  # (G, K, K)
     rows = weight.reshape(groups, -1, power.shape[-1]).double()  # (G, R, K)
-    wanted = _least_squares(power, (centred_x.mT @ centred_y).double(), rows)
+    wanted = _least_squares(power, (centred_x.mT @ centred_y).double(), rows, count=len(y))
     scale = _scales(wanted).float().double()
     levels = _rounded(wanted, power, scale)
     found = levels * scale[..., None]
@@ -81,9 +81,12 @@ def _thinned(chunks: list[Tensor]) -> Tensor:
     return torch.cat(found)
 
 
-def _least_squares(power: Tensor, cross: Tensor, rows: Tensor) -> Tensor:
-    """Ridge regression around the float weights. Shapes: (G, K, K), (G, K, R), (G, R, K) -> (G, R, K)."""
-    pull = _scaled_identity(power, RIDGE)
+def _least_squares(power: Tensor, cross: Tensor, rows: Tensor, *, count: int) -> Tensor:
+    """Ridge regression around the float weights, which few samples hardly move.
+
+    Shapes: (G, K, K), (G, K, R), (G, R, K) -> (G, R, K); count: samples.
+    """
+    pull = _scaled_identity(power, RIDGE + rows.shape[-1] / count)
     return torch.linalg.solve(power + pull, cross + pull @ rows.mT).mT
 
 

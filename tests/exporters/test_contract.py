@@ -17,14 +17,17 @@ from mvit_deploy.report import Report
 from tests.conftest import LABELS, SIZE, sensitive
 
 FORMATS = [name for target in TARGETS.values() for name in target.formats]
-FILES = [f"{name} {precision}" for name in FORMATS for precision in ("fp32", "fp16")]
+FLOAT = [f"{name} {precision}" for name in FORMATS for precision in ("fp32", "fp16")]
+QUANTIZED = [f"{name} {p}" for t in TARGETS.values() for name in t.formats for p in t.precisions if p[0] == "w"]
+QUANTIZED.remove("mlmodel w8a8")  # the format has no integer activations
+FILES = FLOAT + QUANTIZED
 
 
 def test_every_format_and_precision_of_the_table_is_covered(labelled: dict[str, Report]) -> None:
     """A new target, format or precision fails here until the fixture has it."""
     offered = {f"{name} {p}" for t in TARGETS.values() for name in t.formats for p in t.precisions}
 
-    assert set(labelled) == set(FILES) == offered
+    assert set(labelled) == set(FILES) == offered - {"mlmodel w8a8"}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -59,7 +62,7 @@ def test_the_report_beside_the_file_is_the_one_returned_and_its_digest_is_the_fi
     assert written["artifact"]["size_bytes"] == report.size_of(found.path)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", FLOAT)
 def test_a_file_gives_the_logits_of_the_original_module(labelled: dict[str, Report], name: str) -> None:
     """Judged here with NumPy alone, not with the project's own numbers."""
     pixels = np.random.default_rng(7).integers(0, 256, (3, *SIZE, 3), dtype=np.uint8)
@@ -75,7 +78,7 @@ def test_a_file_gives_the_logits_of_the_original_module(labelled: dict[str, Repo
     assert np.abs(found - expected).max() / np.abs(expected).max() < (1e-5 if "fp32" in name else 3e-2)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", FLOAT)
 def test_fp16_stores_half_the_bytes(labelled: dict[str, Report], name: str) -> None:
     form, precision = name.split()
     if precision == "fp32":
@@ -174,6 +177,37 @@ def test_the_whole_matrix_of_modes_and_sizes(tmp_path: Path, mode: str, size: tu
 
 
 def test_verification_inputs_are_the_same_for_every_target(labelled: dict[str, Report]) -> None:
-    digests = {r.content["verification"]["inputs"]["sha256"] for r in labelled.values()}
+    digests = {labelled[name].content["verification"]["inputs"]["sha256"] for name in FLOAT}
+    quantized = {
+        labelled[name].content["verification"]["inputs"]["sha256"] for name in QUANTIZED if "mlmodel" not in name
+    }
 
     assert digests == {images.verification_set(SIZE, seed=0).sha256}
+    assert len(quantized) == 1
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_the_report_says_what_really_is_int8(labelled: dict[str, Report], name: str) -> None:
+    """Counted from the file: nearly all weights are integers, and only w8a8 computes in int8."""
+    int8 = labelled[name].content["artifact"]["int8"]
+
+    assert int8["weight_fraction"] > (
+        0.1 if name.endswith("w8a8") else 0.9
+    )  # a plan keeps much of random weights float
+    assert (int8["int8_macs_fraction"] > 0.1) == name.endswith("w8a8")
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_a_quantized_file_stays_near_the_module_even_with_random_weights(
+    labelled: dict[str, Report], name: str
+) -> None:
+    photos = labelled[name].content["verification"]["outputs"][0]
+
+    assert photos["sqnr_db"] > (5 if name.endswith("w8a8") else 20)
+
+
+@pytest.mark.parametrize("name", [name for name in QUANTIZED if not name.endswith("w8a8")])
+def test_int8_weights_take_less_than_half_the_bytes(labelled: dict[str, Report], name: str) -> None:
+    float_size = report.size_of(labelled[f"{name.split(maxsplit=1)[0]} fp32"].path)
+
+    assert report.size_of(labelled[name].path) < 0.4 * float_size

@@ -22,7 +22,7 @@ from tests.conftest import sensitive
 
 SIZE = (64, 96)
 CONTRACT = Contract("xxs", "classification", "paper", SIZE, "logits", (1000,))
-FLOAT = ("backbone.stem", "backbone.layer_1", "classifier")  # layers without ranges
+FLOAT = ("backbone.stem", "backbone.layer_1", "head.fc")  # layers without ranges
 
 
 def layers_of(module: nn.Module) -> dict[str, nn.Module]:
@@ -96,7 +96,7 @@ def sqnr_db(*, reference: np.ndarray, candidate: np.ndarray) -> float:
 KINDS = {"w8": {"dynamic", "weight-only"}, "w8a8": {"int8"}, "w8a16": {"int16"}}
 
 
-@pytest.mark.parametrize(("precision", "bits", "db"), [("w8", None, 30), ("w8a8", 8, 30), ("w8a16", 16, 50)])
+@pytest.mark.parametrize(("precision", "bits", "db"), [("w8", None, 20), ("w8a8", 8, 20), ("w8a16", 16, 50)])
 def test_it_agrees_with_the_simulation_and_the_census_says_what_is_integer(
     form: QuantizedForm, lowered: tflite.Lowered, image: Tensor, tmp_path: Path, precision: str, bits: int, db: float
 ) -> None:
@@ -107,7 +107,7 @@ def test_it_agrees_with_the_simulation_and_the_census_says_what_is_integer(
     integer = form.weights if precision == "w8" else form.ranges
 
     assert sqnr_db(reference=simulated(form, image, bits), candidate=result) >= db
-    assert sum(kinds[kind] for kind in KINDS[precision]) - (kinds["weight-only"] * (precision != "w8")) == len(integer)
+    assert sum(kinds[kind] for kind in KINDS[precision]) == len(integer)
 
 
 @pytest.mark.parametrize("precision", KINDS)

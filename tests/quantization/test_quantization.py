@@ -1,0 +1,162 @@
+"""Algebra, rounding, blame and plans, on small networks whose faults are known."""
+
+import copy
+import json
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from mvit_deploy import images
+from mvit_deploy.errors import UsageError
+from mvit_deploy.nn.build import count_macs
+from mvit_deploy.nn.channels_last import centred
+from mvit_deploy.nn.fuse import fuse
+from mvit_deploy.nn.quantized import Range
+from mvit_deploy.quantization import equalization, network, plan, ranges, rounding, sensitivity
+from mvit_deploy.quantization.graph import Graph
+from tests.conftest import SIZE, sensitive
+
+
+@cache
+def photos() -> Tensor:
+    pixels = images.builtin_photos(SIZE).pixels
+    return torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()).float() / 255
+
+
+@cache
+def module() -> nn.Module:
+    return centred(fuse(sensitive("xxs", 5)))
+
+
+@cache
+def graph() -> Graph:
+    return Graph(module(), SIZE)
+
+
+def noise(expected: Tensor, found: Tensor) -> float:
+    return float(((found - expected) ** 2).sum() / (expected**2).sum())
+
+
+def test_the_graph_computes_what_the_module_computes_for_any_batch() -> None:
+    with torch.no_grad():
+        expected = module()(photos())
+
+    assert noise(expected, graph().run(photos())) < 1e-10
+    assert len(graph().layers) == len([m for m in module().modules() if isinstance(m, nn.Conv2d | nn.Linear)])
+
+
+def test_equalization_is_exact_and_brings_each_channel_into_one() -> None:
+    found, names = equalization.equalized(module(), graph(), photos())
+    again = Graph(found, SIZE)
+    observed = ranges.observed(again, photos(), [again.layers[name] for name in names], frozenset())
+
+    assert len(names) == 7  # one pair in each inverted residual of xxs
+    assert noise(graph().run(photos()), again.run(photos())) < 1e-10
+    assert all(observed[again.layers[name].node.name].high <= 1 + 1e-5 for name in names)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(-50, 0), st.floats(0.01, 50), st.sampled_from([8, 16]))
+def test_a_range_keeps_zero_and_both_ends(low: float, high: float, bits: int) -> None:
+    code = Range(low, high).unsigned(bits)
+    values = torch.tensor([0.0, low, high])
+
+    held = ranges.held(values.clone(), code, bits)
+
+    assert held[0] == 0
+    assert (held - values).abs().max() <= code.scale * 0.501 + 1e-6
+
+
+def test_rounding_to_nearest_is_off_by_half_a_step_at_most() -> None:
+    weight = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+
+    found = rounding.nearest(weight)
+
+    assert np.abs(found.levels).max() == 127
+    step = found.scale.reshape(-1, 1, 1, 1)
+    assert (np.abs(found.values - weight.numpy()) <= step * 0.5 + 1e-7).all()
+
+
+def test_fitted_weights_lose_less_than_nearest_ones() -> None:
+    nearest = network.without_data(graph())
+    fitted = network.fitted(graph(), photos()[:6], {}, bits=0)
+    expected = graph().run(photos()[6:])  # photos that nothing was fitted on
+
+    assert noise(expected, fitted.run(graph(), photos()[6:])) < noise(expected, nearest.run(graph(), photos()[6:]))
+
+
+def test_a_layer_spoiled_on_purpose_is_named_first_by_blame() -> None:
+    """One output channel a hundred times as large takes the 8-bit levels from all others."""
+    spoiled = copy.deepcopy(module())
+    name = "backbone.layer_4.1.local_conv.0"
+    with torch.no_grad():
+        spoiled.get_submodule(name).weight[0] *= 100
+        spoiled.get_submodule(name).bias[0] *= 100
+    broken = Graph(spoiled, SIZE)
+
+    observed = ranges.observed(broken, photos(), broken, frozenset())
+    found = sensitivity.measure(broken, photos(), observed).blame(broken)
+
+    assert name in [blame.layer for blame in found[:2]]
+    shared = broken.layers[name].node.name
+    assert max(found, key=lambda b: b.output).layer == name, shared
+
+
+def test_macs_of_the_layers_and_of_attention_are_those_of_the_network() -> None:
+    values = graph().everything(photos()[:1])
+    layers = sum(sensitivity.macs_of(graph(), layer, values) for layer in graph())
+    products = [node for node in graph().nodes if node.target == torch.ops.aten.matmul.default]
+    attention = sum(values[n.name].numel() * values[n.args[0].name].shape[-1] for n in products)
+
+    assert layers + attention == count_macs(sensitive("xxs", 5), SIZE)
+
+
+@cache
+def _measured() -> tuple[dict, sensitivity.Sensitivity]:
+    observed = ranges.observed(graph(), photos(), graph(), frozenset())
+    return observed, sensitivity.measure(graph(), photos()[:2], observed)
+
+
+def test_the_frontier_gains_decibels_and_costs_multiply_accumulates_at_each_step() -> None:
+    curve = plan.frontier(graph(), _measured()[1])
+
+    assert [p.float_macs for p in curve] == sorted(p.float_macs for p in curve)
+    assert all(a.predicted_db <= b.predicted_db + 1e-9 for a, b in pairwise(curve))
+    assert curve[0].keep_float == ()
+
+
+def test_a_part_keeps_all_its_layers_float_and_an_unknown_one_is_named() -> None:
+    kept = plan.layers_named(graph(), ["backbone.layer_1", "head.fc"], "--keep-float")
+
+    assert len(kept) == 4
+    with pytest.raises(UsageError, match=r"--keep-float.*head\.fcc.*did you mean 'head\.fc'"):
+        plan.layers_named(graph(), ["head.fcc"], "--keep-float")
+
+
+def test_a_layer_kept_float_keeps_its_weights_and_its_values() -> None:
+    observed, _ = _measured()
+    kept = ("backbone.stem.0",)
+    found = network.fitted(graph(), photos()[:4], observed, bits=8, keep_float=kept)
+    layer = graph().layers[kept[0]]
+
+    assert kept[0] not in found.weights
+    assert torch.equal(found.parameters[layer.weight], graph().parameters[layer.weight])
+    assert layer.node.name not in found.ranges
+
+
+def test_a_plan_is_read_back_from_its_file_and_from_a_report(tmp_path: Path) -> None:
+    written = plan.Plan(("head.fc",), "search", ()).to_json()
+    (tmp_path / "plan.json").write_text(json.dumps(written))
+    (tmp_path / "report.json").write_text(json.dumps({"quantization": {"plan": written}}))
+    (tmp_path / "other.json").write_text("[1]")
+
+    assert plan.read(tmp_path / "plan.json") == plan.read(tmp_path / "report.json") == ("head.fc",)
+    with pytest.raises(UsageError, match="no quantization plan"):
+        plan.read(tmp_path / "other.json")
