@@ -96,10 +96,10 @@ def test_95_percent_are_caught_and_90_percent_of_those_located(tmp_path: Path) -
 
 def few(subject: Subject) -> Expectation:
     """The photo and the noise of the subject's verification images, which are fifteen."""
-    inputs, chosen = subject.work.inputs, list(suite.IMAGES[:2])
+    inputs, chosen = subject.work.judging.inputs, list(suite.IMAGES[:2])
     names, kinds = (tuple(np.array(values)[chosen].tolist()) for values in (inputs.names, inputs.kinds))
     images = ImageSet(inputs.pixels[chosen], kinds, names)
-    return Expectation(subject.work.contract, "fp32", images, subject.work.outputs[chosen])
+    return Expectation(subject.work.contract, "fp32", images, subject.work.judging.outputs[chosen])
 
 
 def weight_bytes(package: Path) -> bytes:
