@@ -17,8 +17,6 @@ from mvit_deploy.quantization.plan import Plan
 from mvit_deploy.quantization.sensitivity import Blame, Sensitivity
 
 BITS = {"w8": 0, "w8a16": 16, "w8a8": 8}
-PRECISIONS = tuple(BITS)
-NEEDS_CALIBRATION = ("w8a8", "w8a16")
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,7 @@ class Quantizer:
     ) -> None:
         """Raises: UsageError when the module cannot be followed or a layer of the choice is not there."""
         self._on_step, self._photos, self._choice = on_step, photos, choice
+        self._done: dict[str, Quantized] = {}  # by precision: the targets share them
         module = centred(fused)
         graph = Graph(module, size)
         if photos is None:
@@ -95,7 +94,9 @@ class Quantizer:
 
     def form(self, precision: str) -> QuantizedForm:
         """The network in the integers of a precision, for exporters. A new one each time."""
-        return self._integers(precision).form(copy.deepcopy(self._module), self._graph)
+        if precision not in self._done:
+            self._done[precision] = self._integers(precision)
+        return self._done[precision].form(copy.deepcopy(self._module), self._graph)
 
     def _integers(self, precision: str) -> Quantized:
         if self._photos is None:
