@@ -21,7 +21,9 @@ _LAYOUT = {
     ATEN.flatten.using_ints,
     ATEN.dropout.default,
 }
-CHUNK = 16  # images that go through an operator together
+# Images that go through an operator together. The maps of more are so large that the memory of each is asked of the
+# system anew and given back at once, which takes longer than the arithmetic.
+CHUNK = 4
 
 Values = dict[str, Tensor]
 Change = Callable[[fx.Node, Tensor], Tensor]
@@ -93,6 +95,15 @@ class Graph:
         while node.op == "call_function" and node.target in _LAYOUT:
             node = node.args[0]
         return node.name
+
+    def owners(self) -> dict[str, str]:
+        """By value, the last layer that it is made of: of a sum, the later of the two; "" before the first layer."""
+        by_node = {layer.node.name: layer.name for layer in self.layers.values()}
+        last = {self.input: -1}  # by value, the place of that layer's operator
+        for place, node in enumerate(self.nodes):
+            sources = [last[source.name] for source in node.all_input_nodes if source.name in last]
+            last[node.name] = place if node.name in by_node else max(sources, default=-1)
+        return {value: by_node[self.nodes[place].name] if place >= 0 else "" for value, place in last.items()}
 
     def compute(self, node: fx.Node, values: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> Tensor:
         def given(source: fx.Node) -> Tensor:

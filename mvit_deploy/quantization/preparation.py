@@ -71,7 +71,7 @@ class Quantizer:
     @cached_property
     def _searched(self) -> tuple[Plan, Quantized]:
         self._on_step("quantization: searching the plan with the least in float")
-        everything = (self._graph, self._fit, self._check, self._ranges, self._sensitivity)
+        everything = (self._graph, self._fit, self._check, self._sensitivity)
         if not self._choice.keep_float:
             return plan.chosen(*everything, bits=BITS["w8a8"])
         return plan.decided(*everything, self._choice.keep_float, self._choice.said_by, bits=BITS["w8a8"])

@@ -19,8 +19,9 @@ from mvit_deploy.nn.build import count_macs
 from mvit_deploy.nn.channels_last import centred
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.nn.quantized import Range
-from mvit_deploy.quantization import equalization, network, plan, ranges, rounding, sensitivity
+from mvit_deploy.quantization import clipping, equalization, network, plan, ranges, rounding, sensitivity
 from mvit_deploy.quantization.graph import Graph
+from mvit_deploy.quantization.trials import Trials
 from tests.conftest import SIZE, sensitive
 
 
@@ -84,34 +85,96 @@ def test_rounding_to_nearest_is_off_by_half_a_step_at_most() -> None:
     assert (np.abs(found.values - weight.numpy()) <= step * 0.5 + 1e-7).all()
 
 
+def quarters(tensor: Tensor) -> Tensor:
+    """The four quarters of each image, image after image. Shapes: (count, 3, 2H, 2W) -> (4 count, 3, H, W)."""
+    rows = tensor.unflatten(2, (2, -1)).unflatten(4, (2, -1))
+    return rows.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+
+
 def test_fitted_weights_lose_less_than_nearest_ones() -> None:
+    pixels = images.builtin_photos((2 * SIZE[0], 2 * SIZE[1])).pixels
+    crops = quarters(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()).float() / 255)
     nearest = network.without_data(graph())
-    fitted = network.fitted(graph(), photos()[:6], {}, bits=0)
-    expected = graph().run(photos()[6:])  # photos that nothing was fitted on
+    fitted = network.fitted(graph(), crops[:24], {}, bits=0)
+    expected = graph().run(crops[24:])  # of photos that nothing was fitted on
 
-    assert noise(expected, fitted.run(graph(), photos()[6:])) < noise(expected, nearest.run(graph(), photos()[6:]))
+    assert noise(expected, fitted.run(graph(), crops[24:])) < noise(expected, nearest.run(graph(), crops[24:]))
 
 
-def test_a_layer_spoiled_on_purpose_is_named_first_by_blame() -> None:
+SPOILED = ("stem.0", "layer_2.0.depthwise.0", "layer_2.1.reduce", "layer_3.1.local_conv.0")
+
+
+@pytest.mark.parametrize("name", [f"backbone.{name}" for name in SPOILED])
+def test_a_layer_spoiled_on_purpose_is_named_first_by_blame(name: str) -> None:
     """One output channel a hundred times as large takes the 8-bit levels from all others."""
     spoiled = copy.deepcopy(module())
-    name = "backbone.layer_4.1.local_conv.0"
     with torch.no_grad():
         spoiled.get_submodule(name).weight[0] *= 100
         spoiled.get_submodule(name).bias[0] *= 100
     broken = Graph(spoiled, SIZE)
 
-    observed = ranges.observed(broken, photos(), broken, frozenset())
-    found = sensitivity.measure(broken, photos(), observed).blame(broken)
+    observed = ranges.observed(broken, photos()[:4], broken, frozenset())
+    found = sensitivity.measure(broken, photos()[:4], observed).blame(broken)
 
-    assert name in [blame.layer for blame in found[:2]]
-    shared = broken.layers[name].node.name
-    assert max(found, key=lambda b: b.output).layer == name, shared
+    assert found[0].layer == name
+
+
+def test_each_value_belongs_to_the_last_layer_that_it_is_made_of() -> None:
+    owners = graph().owners()
+    layers = {layer.name: layer.node.name for layer in graph()}
+    by_place = {node.name: node for node in graph().nodes}
+    for name, value in layers.items():
+        assert owners[value] == name
+    sums = [n for n in graph().nodes if n.target == torch.ops.aten.add.Tensor]
+    assert owners[graph().input] == ""
+    assert any(len({owners[source.name] for source in node.all_input_nodes}) == 2 for node in sums)
+    for node in sums:  # of a sum the later layer, as the order of the operators has it
+        places = [graph().place(layers[owners[s.name]]) for s in node.all_input_nodes if s.name in by_place]
+        assert graph().place(layers[owners[node.name]]) == max(places)
+
+
+def test_causes_add_up_to_the_noise_of_all_values_and_weights() -> None:
+    found = _measured()[1]
+    blame = found.blame(graph())
+    weights = sum(found.weights.values())
+    before, after = (sum(n.values()) - n[graph().input] for n in (found.observed, found.values))
+
+    assert sum(each.caused for each in blame) == pytest.approx(weights + before)
+    assert sum(each.left for each in blame) == pytest.approx(weights + after)
+    assert all(each.left <= each.caused for each in blame)
+    assert [each.caused for each in blame] == sorted((each.caused for each in blame), reverse=True)
+
+
+def test_a_rare_extreme_is_given_up_and_the_image_keeps_its_range() -> None:
+    """A range far beyond what its value ever reaches is what a rare extreme makes of it."""
+    observed, _ = _measured()
+    value = graph().layers["backbone.layer_3.1.local_conv.0"].node.name
+    wide = Range(observed[value].low * 4, observed[value].high * 4)
+    given_ranges = {graph().input: observed[graph().input], value: wide}
+    trials = Trials(graph(), photos()[:4])
+    before = {name: trials.of_value(name, range_, 8) for name, range_ in given_ranges.items()}
+
+    found, after = clipping.narrowed(trials, given_ranges, before, bits=8)
+
+    assert found[graph().input] == given_ranges[graph().input]
+    assert found[value].high < wide.high / 2
+    assert after[value] < before[value] / 4
+    assert after[value] == trials.of_value(value, found[value], 8)
+
+
+def test_a_trial_that_passes_its_limit_says_so_and_one_below_it_is_exact() -> None:
+    observed, _ = _measured()
+    value = graph().layers["backbone.stem.0"].node.name
+    trials = Trials(graph(), photos())
+    whole = trials.of_value(value, observed[value], 8)
+
+    assert trials.of_value(value, observed[value], 8, limit=2 * whole) == whole
+    assert trials.of_value(value, observed[value], 8, limit=whole / 10) > whole / 10
 
 
 def test_macs_of_the_layers_and_of_attention_are_those_of_the_network() -> None:
     values = graph().everything(photos()[:1])
-    layers = sum(sensitivity.macs_of(graph(), layer, values) for layer in graph())
+    layers = sum(_measured()[1].macs.values())
     products = [node for node in graph().nodes if node.target == torch.ops.aten.matmul.default]
     attention = sum(values[n.name].numel() * values[n.args[0].name].shape[-1] for n in products)
 
