@@ -47,14 +47,20 @@ def marked(form: QuantizedForm, compress: bool) -> nn.Module:
 
 
 def check_levels(program: object, form: QuantizedForm) -> None:
-    """Every weight's levels are in the program exactly once. Raises: ConversionError naming the layer."""
-    stored = [
-        operation.inputs[_DATA_OF[operation.op_type]].val
+    """Every weight's levels are in the program exactly once, with its scales in the program's float type.
+
+    Raises: ConversionError naming the layer.
+    """
+    keyed = [
+        (_key(np.asarray(operation.inputs[_DATA_OF[operation.op_type]].val, np.float32)), operation)
         for function in program.functions.values()
         for operation in function.operations
         if operation.op_type in _DATA_OF
     ]
-    _check_once(form.weights, [_key(np.asarray(levels, np.float32)) for levels in stored], lambda w: w.levels)
+    _check_once(form.weights, [key for key, _ in keyed], lambda w: w.levels)
+    by_key = dict(keyed)
+    for name, weight in form.weights.items():
+        _check_scale(name, by_key[_key(weight.levels)], weight)
 
 
 def store_levels(spec: object, form: QuantizedForm) -> None:
@@ -121,6 +127,14 @@ def _check_once(weights: dict[str, QuantizedWeight], found: Iterable[bytes], for
     for name, key in zip(weights, wanted, strict=True):
         if found.count(key) != 1 or wanted.count(key) != 1:
             raise ConversionError(f"the int8 weight of {name} is {found.count(key)} times in the program, not once")
+
+
+def _check_scale(name: str, operation: object, weight: QuantizedWeight) -> None:
+    """coremltools makes the smallest number of what would underflow to 0 in fp16."""
+    scale, shift = np.asarray(operation.inputs["scale"].val), operation.inputs.get("zero_point")
+    expected = np.maximum(weight.scale.astype(scale.dtype), np.finfo(scale.dtype).smallest_subnormal)
+    if not np.array_equal(scale.ravel(), expected) or (shift is not None and shift.val.any()):
+        raise ConversionError(f"the int8 weight of {name} has other scales or zero points in the program")
 
 
 def _classic_weights(layer: object) -> object:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from exporters._coreml_quantized import check_levels, marked, store_levels
 from mvit_deploy.errors import ConversionError
-from mvit_deploy.nn.quantized import QuantizedForm
+from mvit_deploy.nn.quantized import QuantizedForm, check_form
 from mvit_deploy.spec import CLASS_PROBABILITIES, Contract, Settings
 
 
@@ -85,8 +85,10 @@ def _check_offered(form: QuantizedForm, settings: Settings) -> None:
 def write(lowered: Lowered, precision: str, path: Path) -> None:
     """Write an .mlpackage folder or an .mlmodel file, the same bytes each time.
 
-    Raises: ConversionError when coremltools gives something else than was asked; OSError.
+    Raises: ConversionError when coremltools gives something else than was asked, or a quantized precision lacks its
+    form; OSError.
     """
+    check_form(lowered.form, precision)
     if lowered.settings.format == "mlmodel":
         spec = _neural_network(lowered, precision)
         _describe(spec, lowered.contract, precision)

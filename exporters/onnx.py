@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from exporters import _onnx_quantized
 from mvit_deploy.errors import ConversionError
-from mvit_deploy.nn.quantized import QuantizedForm
+from mvit_deploy.nn.quantized import QuantizedForm, check_form
 from mvit_deploy.spec import METADATA_PREFIX, Contract, Settings
 
 OPSET = 18  # LayerNormalization came with 17, a Resize of some axes only with 18
@@ -47,9 +47,11 @@ def lower(module: nn.Module, contract: Contract, settings: Settings) -> Lowered:
 def write(lowered: Lowered, precision: str, path: Path) -> None:
     """Write an .onnx file and check it.
 
-    Raises: ConversionError when PyTorch or the ONNX checker refuses it; OSError.
+    Raises: ConversionError when PyTorch or the ONNX checker refuses it, or a quantized precision lacks its form;
+    OSError.
     """
     form = lowered.module
+    check_form(form, precision)
     model = trace(form.module if isinstance(form, QuantizedForm) else form, lowered.contract, precision)
     for node in (node for node in model.graph.node if node.op_type == "Resize"):
         _resize_height_and_width(model.graph, node)

@@ -20,13 +20,14 @@ import numpy as np
 import onnx
 from torch import nn
 
-from exporters._tflite_quantized import QUANTIZED, quantize
+from exporters._tflite_io import check_offered
+from exporters._tflite_quantized import quantize
 from exporters.onnx import drop_dead_nodes, give_size, size_of_resize, trace
 from mvit_deploy.errors import ConversionError
 from mvit_deploy.nn.channels_last import channels_last
-from mvit_deploy.nn.quantized import QuantizedForm
+from mvit_deploy.nn.quantized import QuantizedForm, check_form
 from mvit_deploy.runtimes.tflite_file import METADATA_NAME, add_metadata, pack, parse
-from mvit_deploy.spec import Contract, Settings
+from mvit_deploy.spec import QUANTIZED, Contract, Settings
 
 SIGNATURE = "serving_default"
 _OPSET = 17  # in the next one an even split has no form that onnx2tf lowers well
@@ -82,15 +83,17 @@ def lower(module: nn.Module, contract: Contract, settings: Settings) -> Lowered:
 
 def write(lowered: Lowered, precision: str, path: Path) -> None:
     """Write a .tflite file, the same bytes each time. fp16 stores weights in half precision and computes in float32;
-    w8, w8a8 and w8a16 need what lower() made of a QuantizedForm.
+    w8, w8a8 and w8a16 need what lower() made of a QuantizedForm; only w8a8 takes and gives integers (contract.io).
 
     Raises: ConversionError; OSError.
     """
     contract = lowered.contract
+    check_form(lowered.form, precision)
+    check_offered(contract, precision)
     with tempfile.TemporaryDirectory() as folder, _process_state():
         content = _convert(_saved_model(lowered, Path(folder)), precision)
     if lowered.form and precision in QUANTIZED:
-        content = quantize(content, lowered.form, precision)
+        content = quantize(content, lowered.form, precision, contract)
     metadata = json.dumps(contract.to_metadata(precision), sort_keys=True, ensure_ascii=False).encode()
     path.write_bytes(add_metadata(_tidy(content, contract), METADATA_NAME, metadata))
 

@@ -1,15 +1,12 @@
 """What a file says of itself against what it was asked to be."""
 
-from dataclasses import fields
+import numpy as np
 
 from mvit_deploy.spec import CLASS_LABEL, CLASS_PROBABILITIES, Contract, InputSpec, Interface, OutputSpec
 
-_INPUT_FORMS = {  # type and layout
-    "onnx": ("float32", "NCHW"),
-    "tflite": ("float32", "NHWC"),
-    "mlpackage": ("uint8", "NHWC"),
-    "mlmodel": ("uint8", "NHWC"),
-}
+_LAYOUTS = {"onnx": "NCHW", "tflite": "NHWC", "mlpackage": "NHWC", "mlmodel": "NHWC"}
+_PICTURES = ("mlpackage", "mlmodel")  # formats that take 8-bit pictures; the others take bare tensors
+_OUTPUT_FIELDS = ("name", "shape", "dtype", "meaning", "layout")
 
 
 def faults(contract: Contract, found: Interface) -> list[str]:
@@ -29,7 +26,8 @@ def faults(contract: Contract, found: Interface) -> list[str]:
 def expected_outputs(contract: Contract, file_format: str) -> list[OutputSpec]:
     """The outputs that a file of a format has: Core ML's classifier gives a label and probabilities, all others one
     tensor."""
-    if file_format in ("mlpackage", "mlmodel") and contract.labels is not None:
+    is_picture = file_format in _PICTURES
+    if is_picture and contract.labels is not None:
         return [
             OutputSpec(CLASS_LABEL, (1,), "string", "label"),
             OutputSpec(CLASS_PROBABILITIES, (1, *contract.output_shape), "float32", "probabilities"),
@@ -38,21 +36,25 @@ def expected_outputs(contract: Contract, file_format: str) -> list[OutputSpec]:
     name, shape, layout = contract.output_name, contract.output_shape, ""
     if file_format == "tflite" and len(shape) == 3:
         shape, layout = (*shape[1:], shape[0]), "NHWC"  # maps are channels-last there
-    return [OutputSpec(name, (batch, *shape), "float32", name, layout)]
+    return [OutputSpec(name, (batch, *shape), "float32" if is_picture else contract.io, name, layout)]
 
 
 def _output_faults(expected: OutputSpec, found: OutputSpec) -> list[str]:
-    return [
+    """The scale of an integer output is calibrated, no promise: there has to be one, and the errors judge it."""
+    problems = [
         problem
-        for field in fields(OutputSpec)
-        for problem in _compare(
-            f"output {expected.name} {field.name}", getattr(found, field.name), getattr(expected, field.name)
-        )
+        for field in _OUTPUT_FIELDS
+        for problem in _compare(f"output {expected.name} {field}", getattr(found, field), getattr(expected, field))
     ]
+    if found.dtype in ("uint8", "int8") and not found.scale:
+        problems.append(f"output {expected.name}: the file says {found.dtype} and no scale")
+    return problems
 
 
 def _input_faults(contract: Contract, found: InputSpec, file_format: str) -> list[str]:
-    dtype, layout = _INPUT_FORMS[file_format]
+    layout, dtype, scale, zero_point = _LAYOUTS[file_format], contract.io, *contract.input_code
+    if file_format in _PICTURES:
+        dtype, scale, zero_point = "uint8", None, None
     height, width = contract.image_size
     sides = (3, height, width) if layout == "NCHW" else (height, width, 3)
     batch = -1 if contract.dynamic_batch else 1
@@ -60,6 +62,8 @@ def _input_faults(contract: Contract, found: InputSpec, file_format: str) -> lis
         *_compare("input name", found.name, contract.input_name),
         *_compare("input shape", found.shape, (batch, *sides)),
         *_compare("input type", found.dtype, dtype),
+        *_compare("input scale", found.scale, None if scale is None else float(np.float32(scale))),
+        *_compare("input zero point", found.zero_point, zero_point),
         *_compare("input layout", found.layout, layout),
         *_compare("colour order", found.color_order, contract.color_order),
         *_compare("value range", found.range, contract.value_range),

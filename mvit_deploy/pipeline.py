@@ -55,6 +55,7 @@ def export(
     format: str | None = None,
     min_ios: int | None = None,
     dynamic_batch: bool = False,
+    io: str = "float32",
     color_order: str | None = None,
     output: str | Path = "exported",
     seed: int = 0,
@@ -87,6 +88,7 @@ def export(
         format=format,
         min_ios=min_ios,
         dynamic_batch=dynamic_batch,
+        io=io,
         color_order=color_order,
         output=Path(output),
         seed=seed,
@@ -132,7 +134,7 @@ class Work:
         return self.options.output / f"mobilevit_{self.contract.mode}{variant}_{job.precision}{job.suffix}"
 
     def contract_of(self, job: Job) -> Contract:
-        return replace(self.contract, dynamic_batch=job.settings.dynamic_batch)
+        return replace(self.contract, dynamic_batch=job.settings.dynamic_batch, io=job.settings.io)
 
 
 def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: Notify) -> Work:

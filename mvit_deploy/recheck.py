@@ -20,7 +20,7 @@ from mvit_deploy.parity import MISMATCH, NOT_RUN
 from mvit_deploy.reference import Reference
 from mvit_deploy.report import Report
 from mvit_deploy.request import NEEDS_CALIBRATION, QUANTIZED
-from mvit_deploy.spec import Contract, Interface
+from mvit_deploy.spec import IO_TYPES, Contract, Interface
 from mvit_deploy.verification import Expectation, Verification
 
 log = logging.getLogger(__name__)
@@ -255,9 +255,9 @@ def _contract(
     """What the report promised, where there is one; otherwise what the file says of itself."""
     said_inputs, labels = subject.says("artifact", "inputs"), subject.says("artifact", "labels")
     declared = interface.inputs[0]
-    shape, color_order = declared.shape, declared.color_order
+    shape, color_order, dtype = declared.shape, declared.color_order, declared.dtype
     if said_inputs:
-        shape, color_order = said_inputs[0]["shape"], said_inputs[0]["color_order"]
+        shape, color_order, dtype = (said_inputs[0][key] for key in ("shape", "color_order", "dtype"))
     elif not subject.said:
         labels = interface.labels
     return Contract(
@@ -270,6 +270,7 @@ def _contract(
         labels=None if labels is None else tuple(labels),
         color_order=color_order,
         dynamic_batch=shape[0] == -1,
+        io=dtype if dtype in IO_TYPES else IO_TYPES[0],
     )
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from exporters import MIN_IOS, TARGETS, Target
 from mvit_deploy.errors import UsageError
 from mvit_deploy.hints import did_you_mean
-from mvit_deploy.spec import PRECISION_ALIASES, PRECISIONS, TASKS, VARIANTS, Settings
+from mvit_deploy.spec import IO_TYPES, PRECISION_ALIASES, PRECISIONS, QUANTIZED, TASKS, VARIANTS, Settings
 from mvit_deploy.targets import target_named
 
 LOWEST_IOS = {"fp32": 15, "fp16": 15, "w8": 16, "w8a8": 17}
 NEEDS_CALIBRATION = ("w8a8", "w8a16")
-QUANTIZED = ("w8", "w8a16", "w8a8")
 DEFAULT_IOS = 16
 
 
@@ -54,6 +53,7 @@ class Options:
     format: str | None = None
     min_ios: int | None = None
     dynamic_batch: bool = False
+    io: str = IO_TYPES[0]
     color_order: str | None = None
     output: Path = Path("exported")
     seed: int = 0
@@ -69,6 +69,7 @@ def plan(options: Options) -> tuple[list[Job], list[str]]:
     """
     choose(options.task, TASKS, "task", available=("classification",))
     choose(options.variant, VARIANTS, "variant", available=("paper",))
+    choose(options.io, IO_TYPES, "io", available=IO_TYPES)
     names = split_words(options.target)
     every = "all" in names
     targets = [target_named(name) for name in names if name != "all"]
@@ -90,6 +91,8 @@ def plan(options: Options) -> tuple[list[Job], list[str]]:
     if not jobs:
         raise UsageError("; ".join(skipped))
     _check_quantization(options, jobs)
+    if all(job.settings.io != options.io for job in jobs) and options.io != IO_TYPES[0]:
+        raise UsageError(f"--io {options.io} belongs to precision w8a8 of target tflite, which is not asked for")
     return jobs, skipped
 
 
@@ -192,9 +195,11 @@ def _label_lines(path: Path) -> tuple[str, ...]:
 
 
 def _settings(options: Options, target: Target, precision: str) -> Settings:
+    if target.name == "onnx":
+        return Settings(target.default_format, dynamic_batch=options.dynamic_batch)
     if target.name != "coreml":
         settings = Settings(target.default_format)
-        return replace(settings, dynamic_batch=options.dynamic_batch) if target.name == "onnx" else settings
+        return replace(settings, io=options.io) if (target.name, precision) == ("tflite", "w8a8") else settings
     file_format = options.format or target.default_format
     if file_format not in target.formats:
         known = ", ".join(target.formats)

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from mvit_deploy.errors import DamagedFileError
 
 PRECISIONS = ("fp32", "fp16", "w8", "w8a16", "w8a8")
+QUANTIZED = ("w8", "w8a16", "w8a8")
 PRECISION_ALIASES = {"int8": "w8a8"}
 TASKS = ("classification", "detection", "segmentation")
 VARIANTS = ("paper", "kornia")
 DEFAULT_IMAGE_SIZE = {"classification": (256, 256), "detection": (320, 320), "segmentation": (512, 512)}
+
+IO_TYPES = ("float32", "uint8", "int8")  # of a bare tensor that goes in or comes out
 
 INPUT_NAME = "image"
 CLASS_LABEL, CLASS_PROBABILITIES = "classLabel", "classLabel_probs"  # outputs of a Core ML classifier
@@ -21,7 +24,8 @@ class Contract:
     """The one truth about a shipped model: names, size, colour order, value range, labels.
 
     Exporters write it into each file; runners read it back from the file alone. image_size is (height, width); an image
-    is given as 8-bit pixels 0..255, which the file's user scales linearly to value_range.
+    is given as 8-bit pixels 0..255, which the file's user scales linearly to value_range. io: type of the input and the
+    output of ONNX and TFLite files; Core ML takes pictures.
     """
 
     mode: str
@@ -35,6 +39,17 @@ class Contract:
     value_range: tuple[float, float] = (0.0, 1.0)
     dynamic_batch: bool = False
     input_name: str = INPUT_NAME
+    io: str = IO_TYPES[0]
+
+    @property
+    def input_code(self) -> tuple[float, int] | tuple[None, None]:
+        """Scale and zero point of an integer input, so that its levels are the pixels (int8: less 128); of a float one,
+        None twice."""
+        if self.io == "float32":
+            return None, None
+        low, high = self.value_range
+        scale = (high - low) / 255
+        return scale, round(-low / scale) - (self.io == "int8") * 128
 
     def to_metadata(self, precision: str) -> dict[str, str]:
         """The part that tensors cannot say, as strings, for the metadata of any format."""
@@ -53,7 +68,10 @@ class Contract:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """An input as the file declares it. -1 is a free dimension."""
+    """An input as the file declares it. -1 is a free dimension.
+
+    An integer tensor stands for scale * (level - zero_point), values in range; None for float ones and for pictures.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -61,17 +79,24 @@ class InputSpec:
     layout: str  # NCHW or NHWC
     range: tuple[float, float]
     color_order: str  # RGB or BGR
+    scale: float | None = None
+    zero_point: int | None = None
 
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """An output as the file declares it. meaning: logits, features, probabilities or label."""
+    """An output as the file declares it. meaning: logits, features, probabilities or label.
+
+    An integer tensor stands for scale * (level - zero_point); None for all others.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     meaning: str
     layout: str = ""  # NCHW or NHWC of a map, nothing for other outputs
+    scale: float | None = None
+    zero_point: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +118,7 @@ class Settings:
     format: str
     min_ios: int | None = None
     dynamic_batch: bool = False
+    io: str = IO_TYPES[0]
 
 
 @dataclass(frozen=True)

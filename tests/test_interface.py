@@ -22,7 +22,18 @@ ONNX = Interface("onnx", "18", (HIGH,), (LOGITS,), LABELS)
 TFLITE_MAP = Interface("tflite", "schema 3", (WIDE,), (CHANNELS_LAST,))
 PACKAGE = Interface("mlpackage", "specification 7", (replace(WIDE, dtype="uint8"),), (LABEL, PROBABILITIES), LABELS)
 
-FILES = {"onnx": (CLASSES, ONNX), "tflite map": (MAP, TFLITE_MAP), "coreml classifier": (CLASSES, PACKAGE)}
+# The float32 nearest to 1/255 as NumPy prints it; the output's scale is what the calibration images gave.
+PIXELS = replace(WIDE, dtype="uint8", scale=0.003921568859368563, zero_point=0)
+LEVELS = replace(LOGITS, dtype="uint8", scale=0.25, zero_point=7)
+INTEGER = replace(CLASSES, io="uint8")
+TFLITE_INTEGER = Interface("tflite", "schema 3", (PIXELS,), (LEVELS,), LABELS)
+
+FILES = {
+    "onnx": (CLASSES, ONNX),
+    "tflite map": (MAP, TFLITE_MAP),
+    "coreml classifier": (CLASSES, PACKAGE),
+    "tflite uint8": (INTEGER, TFLITE_INTEGER),
+}
 every_file = pytest.mark.parametrize(("contract", "agreeing"), FILES.values(), ids=FILES)
 
 
@@ -87,7 +98,13 @@ def test_any_side_of_the_input_that_differs_is_named(contract: Contract, agreein
 
 @pytest.mark.parametrize(
     ("contract", "file", "index"),
-    [(CLASSES, ONNX, 0), (MAP, TFLITE_MAP, 0), (CLASSES, PACKAGE, 0), (CLASSES, PACKAGE, 1)],
+    [
+        (CLASSES, ONNX, 0),
+        (MAP, TFLITE_MAP, 0),
+        (CLASSES, PACKAGE, 0),
+        (CLASSES, PACKAGE, 1),
+        (INTEGER, TFLITE_INTEGER, 0),
+    ],
 )
 @pytest.mark.parametrize(
     ("field", "value"),
@@ -195,4 +212,39 @@ def test_an_input_of_another_layout_is_named(agreeing: Interface, other: InputSp
     assert faults(CLASSES, replace(agreeing, inputs=(other,))) == [
         f"input shape: the file says {other.shape}, expected {expected.shape}",
         f"input layout: the file says {other.layout}, expected {expected.layout}",
+    ]
+
+
+def test_int8_takes_pixels_less_128() -> None:
+    shifted = with_output(with_input(TFLITE_INTEGER, dtype="int8", zero_point=-128), 0, dtype="int8")
+
+    assert faults(replace(CLASSES, io="int8"), shifted) == []
+    assert faults(INTEGER, shifted) == [
+        "output logits dtype: the file says int8, expected uint8",
+        "input type: the file says int8, expected uint8",
+        "input zero point: the file says -128, expected 0",
+    ]
+
+
+def test_a_float_file_that_was_asked_for_as_uint8_is_named() -> None:
+    assert faults(INTEGER, replace(ONNX, format="tflite", inputs=(WIDE,))) == [
+        "output logits dtype: the file says float32, expected uint8",
+        "input type: the file says float32, expected uint8",
+        "input scale: the file says None, expected 0.003921568859368563",
+        "input zero point: the file says None, expected 0",
+    ]
+
+
+@pytest.mark.parametrize("value", [1 / 255, 0.0039, 1.0, None])
+def test_the_scale_of_the_input_is_the_float32_nearest_to_a_255th(value: float | None) -> None:
+    """As a file holds it."""
+    assert faults(INTEGER, with_input(TFLITE_INTEGER, scale=value)) == [
+        f"input scale: the file says {value}, expected 0.003921568859368563"
+    ]
+
+
+def test_any_scale_of_the_output_will_do_but_none() -> None:
+    assert faults(INTEGER, with_output(TFLITE_INTEGER, 0, scale=1e-9, zero_point=255)) == []
+    assert faults(INTEGER, with_output(TFLITE_INTEGER, 0, scale=None, zero_point=None)) == [
+        "output logits: the file says uint8 and no scale"
     ]

@@ -176,6 +176,8 @@ def test_all_of_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"precision": "W8A8"}, "W8A8", "w8a8"),
         ({"task": "detect"}, "detect", "detection"),
         ({"variant": "korna"}, "korna", "kornia"),
+        ({"io": "unit8"}, "unit8", "uint8"),
+        ({"io": "INT8"}, "INT8", "int8"),
         ({"target": "coreml", "format": "mlpakage"}, "mlpakage", "mlpackage"),
     ],
 )
@@ -199,6 +201,18 @@ def test_a_mistyped_word_gets_its_nearest_name(options: dict[str, str], typo: st
         ("onnx,tflite", {"format": "mlpackage"}, "--format belongs to target coreml"),
         ("onnx", {"min_ios": 17}, "--min-ios belongs to target coreml"),
         ("coreml,tflite", {"dynamic_batch": True}, "--dynamic-batch belongs to target onnx"),
+        ("tflite", {"io": "uint8"}, "--io uint8 belongs to precision w8a8 of target tflite, which is not asked for"),
+        ("tflite", {"io": "int8", "precision": "fp32,w8"}, "--io int8 belongs to precision w8a8 of target tflite"),
+        (
+            "tflite",
+            {"io": "int8", "precision": "w8a16", "calibration": Path("p")},
+            "--io int8 belongs to precision w8a8",
+        ),
+        (
+            "onnx,coreml",
+            {"io": "uint8", "precision": "w8a8", "calibration": Path("p")},
+            "--io uint8 belongs to precision",
+        ),
         ("coreml", {"format": "mlmodel", "min_ios": 16}, "--min-ios is for mlpackage"),
         ("coreml", {"format": "onnx"}, "unknown format 'onnx'; known: mlpackage, mlmodel"),
         ("coreml", {"min_ios": 14}, "14; known: 15, 16, 17, 18"),
@@ -231,3 +245,17 @@ def test_options_of_one_target_go_to_that_target_alone() -> None:
 
     assert {job.target.name: job.settings.min_ios for job in jobs} == {"onnx": None, "coreml": 17, "tflite": None}
     assert [job.target.name for job in jobs if job.settings.dynamic_batch] == ["onnx"]
+
+
+@pytest.mark.parametrize("io", ["uint8", "int8"])
+def test_only_the_w8a8_tflite_file_of_a_product_takes_integers(io: str) -> None:
+    jobs, _ = plan(Options("all", "fp32,w8,w8a16,w8a8", io=io, calibration=Path("photos")))
+
+    taking = [(job.target.name, job.precision) for job in jobs if job.settings.io == io]
+    assert taking == [("tflite", "w8a8")]
+    assert {job.settings.io for job in jobs} == {"float32", io}
+
+
+@pytest.mark.parametrize("target", ["onnx", "coreml", "tflite", "all"])
+def test_float32_ends_may_be_asked_of_any_file(target: str) -> None:
+    assert {job.settings.io for job in plan(Options(target, io="float32"))[0]} == {"float32"}

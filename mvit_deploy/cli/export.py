@@ -7,7 +7,7 @@ import click
 
 from exporters import MIN_IOS, TARGETS
 from mvit_deploy.cli import entry
-from mvit_deploy.spec import PRECISION_ALIASES, PRECISIONS, TASKS, VARIANTS
+from mvit_deploy.spec import IO_TYPES, PRECISION_ALIASES, PRECISIONS, TASKS, VARIANTS
 
 FORMATS = [name for name in TARGETS["coreml"].formats]
 _EPILOG = """\b
@@ -51,11 +51,24 @@ missing; 5 the checkpoint; 6 the converter, the disk or an internal error; 130 i
     metavar="FILE",
     help="Layers kept float as in a plan or a report of ours.",
 )
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png|.svg",
+    help="Draw what int8 costs each layer, and what layers in float cost and give; needs --calibration.",
+)
 @click.option("--format", "file_format", metavar="|".join(FORMATS), help="Core ML only. Default: mlpackage.")
 @click.option(
     "--min-ios", type=int, metavar="|".join(map(str, MIN_IOS)), help="Core ML only. Default: 16; 17 for w8a8."
 )
 @click.option("--dynamic-batch", is_flag=True, help="ONNX only: leave the batch size free.")
+@click.option(
+    "--io",
+    metavar="|".join(IO_TYPES),
+    default=IO_TYPES[0],
+    show_default=True,
+    help="TFLite w8a8 only: type of the input, uint8 takes pixels as they are, and of the output.",
+)
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", default="exported", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random weights and noise inputs.")
 @click.option("--no-verify", is_flag=True, help="Do not run the files; exit code 3.")
@@ -70,6 +83,7 @@ def command(
     target: str | None,
     file_format: str | None,
     no_verify: bool,
+    plot: Path | None,
     as_json: bool,
     debug: bool,
     doctor: bool,
@@ -95,7 +109,7 @@ def command(
     kept = tuple(word.strip() for word in (named["keep_float"] or "").split(",") if word.strip())
     named |= {"keep_float": kept}
     named |= {"target": target, "format": file_format, "verify": not no_verify, "command": context.obj}
-    return run_export(mode, named, as_json=as_json)
+    return run_export(mode, named, plot=plot, as_json=as_json)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mvit_deploy.errors import ConversionError
+from mvit_deploy.spec import QUANTIZED
+
 WEIGHT_LEVELS = 127  # int8 without -128: the products of two extremes stay symmetric, as every runtime wants it
 
 
@@ -81,17 +84,29 @@ class QuantizedForm(nn.Module):
 
     module: the deployment form (fuse), its weights replaced by the values that their levels stand for. weights: by the
     name of the layer in the module; a layer that is missing keeps its weights in float. ranges: the layers whose
-    arithmetic is integer (8 bits for w8a8, 16 for w8a16), none for w8.
+    arithmetic is integer (8 bits for w8a8, 16 for w8a16), none for w8. output: the range of what the network gives, for
+    files whose output is an integer and comes from a float layer; None where nothing was observed.
     Shapes: as the module.
     """
 
     def __init__(
-        self, module: nn.Module, weights: Mapping[str, QuantizedWeight], ranges: Mapping[str, LayerRanges]
+        self,
+        module: nn.Module,
+        weights: Mapping[str, QuantizedWeight],
+        ranges: Mapping[str, LayerRanges],
+        output: Range | None = None,
     ) -> None:
         super().__init__()
         self.module = module
         self.weights = dict(weights)
         self.ranges = dict(ranges)
+        self.output = output
 
     def forward(self, image: Tensor) -> Tensor:
         return self.module(image)
+
+
+def check_form(module: nn.Module | None, precision: str) -> None:
+    """Raises: ConversionError when a quantized precision is asked of a module that says no integers."""
+    if precision in QUANTIZED and not isinstance(module, QuantizedForm):
+        raise ConversionError(f"{precision} needs a QuantizedForm, which says the integers; a float module was lowered")

@@ -17,7 +17,7 @@ class Quantized:
     """The integers of a network.
 
     parameters: what stands in their place in the graph; ranges: by value, bits: of activations (0 for float ones);
-    integer: the layers whose arithmetic is integer.
+    integer: the layers whose arithmetic is integer; output: range of what comes out in the end, None without photos.
     """
 
     weights: Mapping[str, QuantizedWeight]
@@ -25,6 +25,7 @@ class Quantized:
     ranges: Mapping[str, Range]
     bits: int
     integer: tuple[Layer, ...] = field(repr=False)
+    output: Range | None = None
 
     def run(self, graph: Graph, images: Tensor) -> Tensor:
         """The simulated output. Shapes: (count, 3, H, W) -> as the module."""
@@ -38,7 +39,8 @@ class Quantized:
                 part.weight.copy_(self.parameters[layer.weight])
                 if layer.bias is not None:
                     part.bias.copy_(self.parameters[layer.bias])
-        return QuantizedForm(module, self.weights, activations.of_layers(graph, self.integer, self.ranges))
+        ranges = activations.of_layers(graph, self.integer, self.ranges)
+        return QuantizedForm(module, self.weights, ranges, self.output)
 
 
 def without_data(graph: Graph) -> Quantized:
@@ -75,7 +77,8 @@ def fitted(
         _compute(graph, node, rough, parameters, change)
 
     graph.lockstep([exact, rough], step)
-    return Quantized(weights, parameters, held, bits, integer)
+    output = ranges.get(graph.output) or activations.spanned(values[graph.output] for values in exact)
+    return Quantized(weights, parameters, held, bits, integer, output)
 
 
 def _fit(

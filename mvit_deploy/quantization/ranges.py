@@ -19,7 +19,7 @@ def observed(graph: Graph, photos: Tensor, layers: Iterable[Layer], equalized: f
     """
     lows, highs = {graph.input: IMAGE.low}, {graph.input: IMAGE.high}
     chosen = list(layers)
-    wanted = {name for layer in chosen for name in values_of(graph, layer)}
+    wanted = dict.fromkeys(name for layer in chosen for name in values_of(graph, layer))  # in order
 
     def watch(node: fx.Node, value: Tensor) -> Tensor:
         if node.name in wanted and node.name != graph.input:
@@ -35,6 +35,12 @@ def observed(graph: Graph, photos: Tensor, layers: Iterable[Layer], equalized: f
         elif layer.activation:
             lows[name] = max(lows[name], -DEAD)
     return {name: Range(lows[name], highs[name]) for name in wanted}
+
+
+def spanned(chunks: Iterable[Tensor]) -> Range:
+    """From the lowest to the highest of all values and zero."""
+    ends = [(float(chunk.min()), float(chunk.max())) for chunk in chunks]
+    return Range(min(0.0, *(low for low, _ in ends)), max(0.0, *(high for _, high in ends)))
 
 
 def values_of(graph: Graph, layer: Layer) -> tuple[str, str]:

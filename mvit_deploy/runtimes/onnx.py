@@ -30,7 +30,7 @@ class OnnxRunner:
         self.interface = _interface(self._session)
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        return run_in_batches(pixels, self.interface.inputs[0], self.invoke)
+        return run_in_batches(pixels, self.interface, self.invoke)
 
     def invoke(self, tensor: np.ndarray) -> dict[str, np.ndarray]:
         names = [output.name for output in self.interface.outputs]

@@ -35,7 +35,7 @@ class TfliteRunner:
         self.interface = _interface(self._run.get_input_details(), self._run.get_output_details(), declared)
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        return run_in_batches(pixels, self.interface.inputs[0], self.invoke)
+        return run_in_batches(pixels, self.interface, self.invoke)
 
     def invoke(self, tensor: np.ndarray) -> dict[str, np.ndarray]:
         return self._run(**{self.interface.inputs[0].name: tensor})
@@ -65,19 +65,26 @@ def _interface(inputs: dict[str, dict], outputs: dict[str, dict], declared: Decl
         format="tflite",
         opset_or_spec="schema 3",
         inputs=tuple(
-            InputSpec(name, *_form(detail), "NHWC", declared.value_range, declared.color_order)
+            InputSpec(name, *_form(detail), "NHWC", declared.value_range, declared.color_order, *_code(detail))
             for name, detail in inputs.items()
         ),
-        outputs=tuple(_output(name, *_form(detail)) for name, detail in outputs.items()),
+        outputs=tuple(_output(name, *_form(detail), *_code(detail)) for name, detail in outputs.items()),
         labels=declared.labels,
         precision=declared.precision,
     )
 
 
-def _output(name: str, shape: tuple[int, ...], dtype: str) -> OutputSpec:
-    return OutputSpec(name, shape, dtype, meaning=name, layout="NHWC" if len(shape) == 4 else "")
+def _output(name: str, shape: tuple[int, ...], dtype: str, scale: float | None, zero_point: int | None) -> OutputSpec:
+    return OutputSpec(name, shape, dtype, name, "NHWC" if len(shape) == 4 else "", scale, zero_point)
 
 
 def _form(detail: dict) -> tuple[tuple[int, ...], str]:
     """Shape, -1 where free, and type."""
     return tuple(int(side) for side in detail["shape_signature"]), np.dtype(detail["dtype"]).name
+
+
+def _code(detail: dict) -> tuple[float | None, int | None]:
+    """Scale and zero point of an integer tensor that has one of each; None twice for any other."""
+    scale, zero_point = detail["quantization"]
+    is_integer = np.dtype(detail["dtype"]).kind in "iu"
+    return (float(scale), int(zero_point)) if is_integer and scale else (None, None)

@@ -1,6 +1,7 @@
 """What holds for every target, format and precision alike."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ from torch import nn
 
 import mvit_deploy
 from exporters import TARGETS
-from mvit_deploy import images, reference, report, runtimes
+from mvit_deploy import images, reference, report, runtimes, targets
+from mvit_deploy.errors import ConversionError
 from mvit_deploy.nn.build import randomize
+from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.parity import MATCH
 from mvit_deploy.report import Report
+from mvit_deploy.spec import Contract, Settings
 from tests.conftest import LABELS, SIZE, sensitive
 
 FORMATS = [name for target in TARGETS.values() for name in target.formats]
@@ -211,3 +215,23 @@ def test_int8_weights_take_less_than_half_the_bytes(labelled: dict[str, Report],
     float_size = report.size_of(labelled[f"{name.split(maxsplit=1)[0]} fp32"].path)
 
     assert report.size_of(labelled[name].path) < 0.4 * float_size
+
+
+@cache
+def lowered_in_float(form: str) -> tuple[object, object]:
+    """An exporter and the float network that it has lowered."""
+    target = next(target for target in TARGETS.values() if form in target.formats)
+    exporter = targets.exporter(target)
+    contract = Contract("xxs", "classification", "paper", SIZE, "logits", (5,))
+    return exporter, exporter.lower(fuse(sensitive("xxs", 5)), contract, Settings(form, min_ios=17))
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_a_float_module_is_not_written_under_the_name_of_a_quantized_precision(tmp_path: Path, name: str) -> None:
+    """Nothing would be int8 in it."""
+    form, precision = name.split()
+    exporter, lowered = lowered_in_float(form)
+
+    with pytest.raises(ConversionError, match=f"{precision} needs a QuantizedForm"):
+        exporter.write(lowered, precision, tmp_path / "file")
+    assert not any(tmp_path.iterdir())

@@ -8,50 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from exporters import tflite
 from mvit_deploy.errors import ConversionError
 from mvit_deploy.nn.channels_last import centred
 from mvit_deploy.nn.fuse import fuse
-from mvit_deploy.nn.quantized import LayerRanges, QuantizedForm, QuantizedWeight, Range
+from mvit_deploy.nn.quantized import QuantizedForm, QuantizedWeight, Range
 from mvit_deploy.runtimes.census import census
 from mvit_deploy.runtimes.tflite import open_file
 from mvit_deploy.spec import Contract, Settings
 from tests.conftest import sensitive
+from tests.exporters.forms import layers_of, ranges_of, rounded
 
 SIZE = (64, 96)
 CONTRACT = Contract("xxs", "classification", "paper", SIZE, "logits", (1000,))
 FLOAT = ("backbone.stem", "backbone.layer_1", "head.fc")  # layers without ranges
-
-
-def layers_of(module: nn.Module) -> dict[str, nn.Module]:
-    return {name: part for name, part in module.named_modules() if isinstance(part, (nn.Conv2d, nn.Linear))}
-
-
-def rounded(layer: nn.Module) -> QuantizedWeight:
-    """Round a layer's weight to the nearest levels, in place."""
-    weight = layer.weight.detach().numpy()
-    scale = (np.abs(weight).reshape(len(weight), -1).max(1).clip(1e-12) / 127).astype(np.float32)
-    levels = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1))).astype(np.int8)
-    made = QuantizedWeight(levels, scale)
-    layer.weight.data = torch.from_numpy(made.values)
-    return made
-
-
-def ranges_of(module: nn.Module, image: Tensor) -> dict[str, LayerRanges]:
-    found, hooks = {}, []
-    for name, layer in layers_of(module).items():
-
-        def look(_: nn.Module, inputs: tuple[Tensor], output: Tensor, name: str = name) -> None:
-            pairs = [Range(min(0.0, float(t.min())), max(0.0, float(t.max()))) for t in (inputs[0], output)]
-            found[name] = LayerRanges(*pairs)
-
-        hooks.append(layer.register_forward_hook(look))
-    module(image)
-    for hook in hooks:
-        hook.remove()
-    return {name: pair for name, pair in found.items() if not name.startswith(FLOAT)}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +36,8 @@ def form(image: Tensor) -> QuantizedForm:
     module = centred(fuse(sensitive("xxs")))
     weights = {name: rounded(layer) for name, layer in layers_of(module).items()}
     with torch.no_grad():
-        return QuantizedForm(module, weights, ranges_of(module, image)).eval()
+        ranges = {name: pair for name, pair in ranges_of(module, image).items() if not name.startswith(FLOAT)}
+    return QuantizedForm(module, weights, ranges).eval()
 
 
 @pytest.fixture(scope="module")

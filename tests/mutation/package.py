@@ -13,6 +13,7 @@ Operation = pb.MIL__pb2.Operation
 
 _ENTRY = struct.Struct("<IIQQQ")  # sentinel, type, bytes, offset of the data, padding bits
 _FLOAT32, _INT32, _BOOL = 11, 23, 1  # MIL.proto DataType
+_ELEMENTS = {10: "<f2", _FLOAT32: "<f4", 21: "i1", 31: "u1"}
 _STAGE = re.compile(r"backbone_(stem|layer_[1-5]|conv_exp)_|(head)_")
 
 
@@ -90,6 +91,24 @@ class Package:
             self.weights[start : start + size] = flat.tobytes()
         else:
             value.immediateValue.tensor.floats.values[:] = flat.tolist()
+
+    def edit(self, operation: Operation, key: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Overwrite a constant of floats or 8-bit integers, flat: bound, written in place or, as compression up to
+        iOS 17 keeps it, an attribute."""
+        if key in operation.attributes:
+            value = operation.attributes[key]
+        else:
+            binding = operation.inputs[key].arguments[0]
+            is_named = binding.WhichOneof("binding") == "name"
+            value = self.operation(binding.name).attributes["val"] if is_named else binding.value
+        dtype = _ELEMENTS[value.type.tensorType.dataType]
+        if value.WhichOneof("value") == "blobFileValue":
+            start, size = self._data(value.blobFileValue.offset)
+            old = np.frombuffer(bytes(self.weights[start : start + size]), dtype)
+            self.weights[start : start + size] = change(old.copy()).astype(dtype).tobytes()
+        else:
+            held = value.immediateValue.tensor.bytes
+            held.values = change(np.frombuffer(held.values, dtype).copy()).astype(dtype).tobytes()
 
     def entry(self, operation: Operation, key: str) -> object | None:
         """Where weight.bin holds the constant bound to a parameter, None where the program holds it itself."""
