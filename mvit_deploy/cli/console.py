@@ -5,6 +5,8 @@ import time
 from typing import TextIO
 
 from rich.console import Console
+from rich.segment import Segments
+from rich.table import Table
 
 from mvit_deploy.cli import entry
 
@@ -14,6 +16,12 @@ LOG_WIDTH = 136
 def console_on(file: TextIO) -> Console:
     """A console; where no person looks on, as in CI, lines may be as long as the table is wide."""
     return Console(file=file, highlight=False, width=None if file.isatty() else LOG_WIDTH)
+
+
+def print_whole(table: Table, console: Console) -> None:
+    """Print a table as wide as it is in a log; a narrower terminal breaks its lines rather than hide a cell."""
+    options = console.options.update(width=max(console.width, LOG_WIDTH))
+    console.print(Segments(console.render(table, options)), crop=False, end="")
 
 
 class Steps:

@@ -8,23 +8,62 @@ from rich.console import Console
 from rich.table import Table
 
 from mvit_deploy import pipeline, recheck, report
+from mvit_deploy.cli import findings, plan_tables, plots
 from mvit_deploy.cli.console import Steps
+from mvit_deploy.cli.findings import Findings
+from mvit_deploy.errors import MvitError, UsageError
 from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
 from mvit_deploy.report import Report
-from mvit_deploy.request import Options
+from mvit_deploy.request import QUANTIZED, Options
+from mvit_deploy.request import plan as files_asked_for
 
 _STYLES = {MATCH: "green", NOT_RUN: "yellow"}
 
 
-def run_export(mode: str | None, named: dict[str, object], *, as_json: bool) -> int:
+def run_export(mode: str | None, named: dict[str, object], *, plot: Path | None, as_json: bool) -> int:
     """Export as the options say; human text to stderr, with as_json the reports to stdout. Returns the exit code."""
+    options = Options(**named)
+    if plot is not None:
+        _check_plot(plot, options)
     with Steps() as steps:
-        options = Options(**named)
         work = pipeline.prepare(mode, options, steps)
         reports = [_told(result, steps) for result in pipeline.run(work, steps)]
+    found = findings.of(reports)
+    if found is not None:
+        plan_tables.show(found, steps.console)
     _show(reports, steps.console, as_json=as_json)
     _where_they_are(reports, steps.console)
-    return report.overall_exit_code(result.exit_code for result in reports)
+    codes = [result.exit_code for result in reports]
+    if plot is not None:
+        codes.append(_draw(found, [name for name, _ in work.fused.named_modules()], plot, steps.console))
+    return report.overall_exit_code(codes)
+
+
+def _check_plot(path: Path, options: Options) -> None:
+    """See that there will be something to draw, and that it can be. Raises: UsageError; MissingLibraryError."""
+    jobs, _ = files_asked_for(options)
+    if options.calibration is None or not any(job.precision in QUANTIZED for job in jobs):
+        raise UsageError(
+            "--plot draws what int8 costs each layer: it needs --calibration and one of the precisions "
+            f"{', '.join(QUANTIZED)}"
+        )
+    plots.check(path)
+
+
+def _draw(found: Findings | None, order: list[str], path: Path, console: Console) -> int:
+    """Draw blame and frontier, the layers in this order. Returns an exit code: the files are there, drawn or not."""
+    from mvit_deploy.cli import plan_plot
+
+    if found is None:
+        console.print(f"{path} is not drawn: nothing was quantized", soft_wrap=True, markup=False)
+        return 0
+    try:
+        plan_plot.save(found, order, path)
+    except OSError as error:
+        console.print(f"error: cannot write {path}: {error.strerror}", soft_wrap=True, markup=False)
+        return MvitError.exit_code
+    console.print(f"Drawn in {path}", soft_wrap=True, markup=False)
+    return 0
 
 
 def run_verify(files: list[Path], named: dict[str, object], *, as_json: bool) -> int:
@@ -108,9 +147,8 @@ def _remarks(result: Report) -> list[str]:
 
 
 def _integers(int8: dict[str, object], quantization: dict[str, object]) -> list[str]:
-    """What really is int8, what stays float and why, and which layers lose most."""
-    plan, blame = quantization["plan"], quantization["blame"]
-    lines = []
+    """What really is int8, what stays float and why."""
+    plan, lines = quantization["plan"], []
     if int8.get("int8_macs_fraction") is not None:
         lines.append(
             f"{int8['int8_macs_fraction']:.1%} of the multiply-accumulates and {int8['weight_fraction']:.1%} of the "
@@ -120,9 +158,6 @@ def _integers(int8: dict[str, object], quantization: dict[str, object]) -> list[
         lines.append(f"kept float by {plan['chosen_by']}: {', '.join(plan['keep_float'])}")
     if not plan["target_met"]:
         lines.append(f"no plan tried reached {plan['target_db']:g} dB on the calibration images; this is the best")
-    if blame:
-        worst = ", ".join(f"{b['layer']} {b['sqnr_db']:.1f} dB" for b in blame[:5])
-        lines.append(f"most sensitive, each quantized alone to 8 bits: {worst} (all in the report)")
     return lines
 
 

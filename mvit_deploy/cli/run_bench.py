@@ -7,14 +7,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mvit_deploy import report, workplace
+from mvit_deploy import report
 from mvit_deploy.bench import measuring
 from mvit_deploy.bench.machine import processor_name, processors, read_threads, threads_in_words
 from mvit_deploy.bench.results import Latency, Measured, Result, short_names
-from mvit_deploy.cli.console import LOG_WIDTH, Steps
-from mvit_deploy.errors import MissingLibraryError, UsageError
+from mvit_deploy.cli import plots
+from mvit_deploy.cli.console import Steps, print_whole
 
-PLOT_SUFFIXES = (".png", ".svg")
 NOT_A_PHONE = "These are times of this machine's processor: a phone's differ, and so do their ratios."
 
 
@@ -32,7 +31,7 @@ def run_bench(
     """Measure files; human text to stderr, with as_json the numbers to stdout. Returns the exit code."""
     options = measuring.Options(rounds, warm_up, read_threads(threads), images)
     if plot is not None:
-        _check_plot(plot)
+        plots.check(plot)
     with Steps() as steps:
         results = measuring.run(files, options, steps)
     if as_json:
@@ -43,22 +42,11 @@ def run_bench(
     return report.overall_exit_code(result.exit_code for result in results)
 
 
-def _check_plot(path: Path) -> None:
-    """See that a plot can be drawn before anything is measured. Raises: UsageError; MissingLibraryError."""
-    if path.suffix.lower() not in PLOT_SUFFIXES or path.is_dir():
-        raise UsageError(f"--plot {path}: give the name of a file that ends in {' or '.join(PLOT_SUFFIXES)}")
-    workplace.check_output(path.parent)
-    try:
-        import mvit_deploy.bench.plot  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingLibraryError(f"--plot needs {error.name}: pip install {error.name}") from error
-
-
 def _show(results: list[Result], console: Console) -> None:
     measured = [result.measured for result in results if result.measured is not None]
     names = short_names([result.path for result in results])
     if measured:
-        console.print(_table(results, names), width=max(console.width, LOG_WIDTH), crop=False)
+        print_whole(_table(results, names), console)
     for line, about in _remarks(results, names).items():
         console.print(f"{', '.join(about)}: {line}", soft_wrap=True, markup=False)
     runtimes = sorted({f"{each.subject.runner.name} {each.subject.runner.version}" for each in measured})

@@ -56,6 +56,8 @@ def run(tmp_path: Path, capfd: pytest.CaptureFixture[str], **changes: object) ->
         ({"target": "coreml", "min_ios": 14}, ["unknown --min-ios 14"]),
         ({"target": "coreml", "format": "mlmodel", "min_ios": 16}, ["--min-ios is for mlpackage"]),
         ({"target": "tflite", "dynamic_batch": True}, ["--dynamic-batch belongs to target onnx"]),
+        ({"target": "tflite", "io": "uint"}, ["unknown io 'uint'", "float32, uint8, int8", "did you mean 'uint8'"]),
+        ({"target": "tflite", "io": "uint8"}, ["--io uint8 belongs to precision w8a8 of target tflite"]),
         ({"presicion": "fp32"}, ["--presicion", "--precision"]),
         ({"weights": "hf:apple/mobilevit-x-small"}, ["hf:REPO is not part of this version"]),
         ({"verify_images": "nowhere"}, ["nowhere is not a folder"]),

@@ -1,25 +1,18 @@
-"""Scatter charts with every point named, as PNG or SVG."""
+"""Names beside points, each where it covers nothing."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import cycle, product
-from pathlib import Path
+from itertools import product
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-PANEL_INCHES = (6.6, 5.0)
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # of Okabe and Ito: told apart by all eyes
-MARKERS = ("o", "s", "^", "D")
-MARGIN, FLAT_MARGIN = 0.14, 0.02  # around the values, of their extent, or of the value that all of them have
 # Where a name may stand: so far from its point, in so many degrees, the nearest and most usual first.
 DISTANCES_PT, ANGLES = (8, 20, 34, 48, 64, 84), (0, 180, 90, 270, 25, 335, 155, 205, 50, 310, 130, 230)
 MARKER_PT, GAP_PT, NEAR_PT = 9, 1.5, 6
-STYLE = {"svg.hashsalt": "mvit-deploy", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+LINE_STEP_PX = 6
 NAME_STYLE = {
     "textcoords": "offset points",
     "parse_math": False,  # a dollar in a file's name is a dollar
@@ -41,63 +34,14 @@ class Point:
     x_range: tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One chart, of at least one point. Its x axis begins at 0, so that twice as far is twice as much."""
+def name_points(axes: Axes, points: tuple[Point, ...], colors: Mapping[str, str], lines: Iterable[Line2D] = ()) -> None:
+    """Write each name where it covers nothing and is not taken for another point's, as near to its point as can be.
 
-    x_label: str
-    y_label: str
-    points: tuple[Point, ...]
-
-
-def save(panels: list[Panel], path: Path, *, title: str, note: str) -> None:
-    """Draw panels side by side into a .png or .svg, put in place whole. Raises: OSError."""
-    partial = path.with_name(f".{path.name}.partial")
-    form = path.suffix.removeprefix(".").lower()
-    try:
-        with rc_context(STYLE):
-            draw(panels, title, note).savefig(partial, format=form, metadata={"Date": None} if form == "svg" else None)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def draw(panels: list[Panel], title: str, note: str) -> Figure:
-    """Panels side by side, every point named."""
-    figure = Figure(figsize=(PANEL_INCHES[0] * len(panels), PANEL_INCHES[1]), dpi=150, layout="constrained")
-    figure.suptitle(title)
-    figure.supxlabel(note, fontsize=8, color="0.35")
-    groups = list(dict.fromkeys(point.group for panel in panels for point in panel.points))
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _draw(axes, panel, groups)
-    figure.axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(groups), frameon=False)
-    figure.draw_without_rendering()  # lays everything out: only then is it known where a name has room
-    figure.set_layout_engine("none")
-    for axes, panel in zip(figure.axes, panels, strict=True):
-        _name_points(axes, panel.points, dict(zip(groups, cycle(COLORS))))
-    return figure
-
-
-def _draw(axes: Axes, panel: Panel, groups: list[str]) -> None:
-    for group, color, marker in zip(groups, cycle(COLORS), cycle(MARKERS)):
-        points = [point for point in panel.points if point.group == group]
-        for point in points:
-            axes.plot(point.x_range, (point.y, point.y), color=color, linewidth=1.5, alpha=0.5)
-        axes.plot([p.x for p in points], [p.y for p in points], marker, color=color, markersize=7, label=group)
-    low, high = min(point.y for point in panel.points), max(point.y for point in panel.points)
-    room = MARGIN * (high - low) or FLAT_MARGIN * abs(high) or 1
-    axes.set_xlim(0, max(point.x_range[1] for point in panel.points) * (1 + MARGIN))
-    axes.set_ylim(low - room, high + room)
-    axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
-    axes.grid(color="0.9")
-    axes.set_axisbelow(True)
-
-
-def _name_points(axes: Axes, points: tuple[Point, ...], colors: dict[str, str]) -> None:
-    """Write each name where it covers nothing and is not taken for another point's, as near to its point as can be."""
+    The figure has been laid out. lines: what is drawn beside the points and is not to be covered either.
+    """
     scale = axes.figure.dpi / 72
     markers = [_marker(axes, point) for point in points]
-    taken = list(markers)
+    taken = markers + [box for line in lines for box in _boxes_along(line)]
     for point, own in zip(points, markers, strict=True):
         centre = axes.transData.transform((point.x, point.y))
         name = axes.annotate(point.name, (point.x, point.y), (0, 0), color=colors[point.group], **NAME_STYLE)
@@ -120,6 +64,15 @@ def _marker(axes: Axes, point: Point) -> Bbox:
     ends = axes.transData.transform([(x, point.y) for x in (*point.x_range, point.x)])
     room = MARKER_PT / 2 * axes.figure.dpi / 72
     return Bbox([ends.min(axis=0) - room, ends.max(axis=0) + room])
+
+
+def _boxes_along(line: Line2D) -> list[Bbox]:
+    """Boxes, in pixels, that hold a line."""
+    corners = line.get_transform().transform(line.get_xydata())
+    steps = max(2, int(np.abs(np.diff(corners, axis=0)).sum() / LINE_STEP_PX))
+    places, fine = np.arange(len(corners)), np.linspace(0, len(corners) - 1, steps)
+    spots = np.stack([np.interp(fine, places, corners[:, axis]) for axis in (0, 1)], axis=1)
+    return [Bbox([spot - LINE_STEP_PX / 2, spot + LINE_STEP_PX / 2]) for spot in spots]
 
 
 def _lead(axes: Axes, centre: np.ndarray, box: Bbox) -> None:
