@@ -10,9 +10,10 @@ from mvit_deploy.nn.quantized import Range
 from mvit_deploy.quantization.trials import Trials
 
 STEP = 0.8  # by which an end is drawn in
+ROUNDS = 2
 PATIENCE = 2  # steps without a gain before the search of an end stops
 LEAST_GAIN = 0.95  # of the noise before: less is chance on few photos
-LEFT_ALONE = 0.02  # of all noise: what the values that are not searched bring together at most
+LEFT_ALONE = 0.1  # of all noise: what the values that are not searched bring together at most
 
 
 def narrowed(
@@ -36,18 +37,28 @@ def narrowed(
 
 
 def _searched(start: Range, noise: float, measure: Callable[[Range, float], float]) -> tuple[Range, float]:
-    """The upper end, then the lower; both again, since a wide other end hides what is gained."""
+    """The upper end, then the lower; both again where the lower moved, since a wide other end hides what is gained."""
     best, least = start, noise
-    for shrink in (_high, _low) * 2:
-        tried, since = best, 0
-        while since < PATIENCE:
-            tried = shrink(tried)
-            if tried == best:  # this end is 0
-                break
-            found = measure(tried, LEAST_GAIN * least)
-            since += 1
-            if found < LEAST_GAIN * least:
-                best, least, since = tried, found, 0
+    for _ in range(ROUNDS):
+        low = best.low
+        for shrink in (_high, _low):
+            best, least = _drawn_in(best, least, shrink, measure)
+        if best.low == low:
+            break
+    return best, least
+
+
+def _drawn_in(
+    best: Range, least: float, shrink: Callable[[Range], Range], measure: Callable[[Range, float], float]
+) -> tuple[Range, float]:
+    """One end, step by step, until some steps on end brought nothing."""
+    tried, since = best, 0
+    while since < PATIENCE and shrink(tried) != tried:  # an end at 0 stays
+        tried = shrink(tried)
+        found = measure(tried, LEAST_GAIN * least)
+        since += 1
+        if found < LEAST_GAIN * least:
+            best, least, since = tried, found, 0
     return best, least
 
 
