@@ -47,7 +47,7 @@ def marked(form: QuantizedForm, compress: bool) -> nn.Module:
 
 
 def check_levels(program: object, form: QuantizedForm) -> None:
-    """Every weight's levels are in the program exactly once, with its scales in the program's float type.
+    """Every weight's levels are in the program, once each, with its scales in the program's float type.
 
     Raises: ConversionError naming the layer.
     """
@@ -58,24 +58,26 @@ def check_levels(program: object, form: QuantizedForm) -> None:
         if operation.op_type in _DATA_OF
     ]
     _check_once(form.weights, [key for key, _ in keyed], lambda w: w.levels)
-    by_key = dict(keyed)
     for name, weight in form.weights.items():
-        _check_scale(name, by_key[_key(weight.levels)], weight)
+        alike = [operation for key, operation in keyed if key == _key(weight.levels)]
+        if not any(_has_scale(operation, weight) for operation in alike):
+            raise ConversionError(f"the int8 weight of {name} has other scales or zero points in the program")
 
 
 def store_levels(spec: object, form: QuantizedForm) -> None:
     """Replace the float weights of a classic network by codes of 8 bits, each output channel with its scale.
 
     All three kinds of layers store the output channel first. Source: NeuralNetwork.proto, LinearQuantizationParams.
-    Raises: ConversionError naming a layer of the form that is not in the network exactly once.
+    Raises: ConversionError naming a layer of the form that is not in the network once.
     """
     network = getattr(spec, spec.WhichOneof("Type"))
     fields = [_classic_weights(layer) for layer in network.layers if layer.WhichOneof("layer") in _CLASSIC_LAYERS]
     keyed = [(_key(np.asarray(field.floatValue, np.float32)), field) for field in fields]
     _check_once(form.weights, [key for key, _ in keyed], lambda w: w.values)
-    by_key = dict(keyed)
-    for weight in form.weights.values():
-        _store(by_key[_key(weight.values)], weight)
+    by_key = {_key(weight.values): weight for weight in form.weights.values()}
+    for key, field in keyed:
+        if key in by_key:
+            _store(field, by_key[key])
 
 
 class _Pairs:
@@ -122,19 +124,19 @@ def _key(values: np.ndarray) -> bytes:
 
 
 def _check_once(weights: dict[str, QuantizedWeight], found: Iterable[bytes], form_of: object) -> None:
+    """Layers whose weights are alike, all zeros for one, are so many times there, or once for all of them."""
     found = list(found)
     wanted = [_key(form_of(weight)) for weight in weights.values()]
     for name, key in zip(weights, wanted, strict=True):
-        if found.count(key) != 1 or wanted.count(key) != 1:
+        if not 1 <= found.count(key) <= wanted.count(key):
             raise ConversionError(f"the int8 weight of {name} is {found.count(key)} times in the program, not once")
 
 
-def _check_scale(name: str, operation: object, weight: QuantizedWeight) -> None:
+def _has_scale(operation: object, weight: QuantizedWeight) -> bool:
     """coremltools makes the smallest number of what would underflow to 0 in fp16."""
     scale, shift = np.asarray(operation.inputs["scale"].val), operation.inputs.get("zero_point")
     expected = np.maximum(weight.scale.astype(scale.dtype), np.finfo(scale.dtype).smallest_subnormal)
-    if not np.array_equal(scale.ravel(), expected) or (shift is not None and shift.val.any()):
-        raise ConversionError(f"the int8 weight of {name} has other scales or zero points in the program")
+    return np.array_equal(scale.ravel(), expected) and (shift is None or not shift.val.any())
 
 
 def _classic_weights(layer: object) -> object:

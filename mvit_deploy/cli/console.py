@@ -5,6 +5,7 @@ import time
 from typing import TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.segment import Segments
 from rich.table import Table
 
@@ -45,10 +46,10 @@ class Steps:
 
     def __call__(self, step: str) -> None:
         entry.raise_if_interrupted()
-        self._status.update(step)
-        self.console.print(f"[dim]{time.perf_counter() - self._start:6.1f} s[/]  {step}", soft_wrap=True)
+        self._status.update(escape(step))
+        self.console.print(f"[dim]{time.perf_counter() - self._start:6.1f} s[/]  {escape(step)}", soft_wrap=True)
 
     def update(self, detail: str) -> None:
         """What is going on within a step: for the spinner alone."""
         entry.raise_if_interrupted()
-        self._status.update(detail)
+        self._status.update(escape(detail))

@@ -4,6 +4,7 @@ import logging
 import shlex
 import signal
 import sys
+from itertools import pairwise
 from types import FrameType
 
 import click
@@ -23,6 +24,7 @@ def run(command: click.Command, name: str, arguments: list[str] | None) -> int:
         signal.signal(number, _interrupt)
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        _refuse_empty(arguments)
         return command.main(arguments, standalone_mode=False, obj=shlex.join([name, *arguments])) or 0
     except click.ClickException as error:
         error.show()
@@ -38,6 +40,14 @@ def run(command: click.Command, name: str, arguments: list[str] | None) -> int:
         click.echo(f"internal error: {type(error).__name__}: {error} (--debug shows where)", err=True)
         _trace(error)
         return _end(arguments, MvitError.exit_code)
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """An option that is given as nothing, as by a variable that is not set: as a path it would be the folder where one
+    is. Raises: click.UsageError."""
+    for option, value in pairwise(arguments):
+        if option.startswith("--") and not value.strip():
+            raise click.UsageError(f"{option} is given without a value")
 
 
 def set_up_logging(*, debug: bool) -> None:

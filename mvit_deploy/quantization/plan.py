@@ -190,12 +190,15 @@ def read(path: Path) -> tuple[str, ...]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        content = content.get("quantization", {}).get("plan", content) if isinstance(content, dict) else content
-        kept = content["keep_float"]
-        if not isinstance(kept, list) or not all(isinstance(name, str) for name in kept):
-            raise TypeError("keep_float is not a list of names")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is no quantization plan: {error!r}") from error
+    except OSError as error:
+        raise UsageError(f"{path} is no quantization plan: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no quantization plan: it is not JSON ({error})") from error
+    for key in ("quantization", "plan"):  # of a report
+        content = content[key] if isinstance(content, dict) and isinstance(content.get(key), dict) else content
+    kept = content.get("keep_float") if isinstance(content, dict) else None
+    if not isinstance(kept, list) or not all(isinstance(name, str) for name in kept):
+        raise UsageError(f'{path} is no quantization plan: it has no "keep_float", a list of names of layers')
     return tuple(kept)
 
 

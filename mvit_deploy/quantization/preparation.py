@@ -72,7 +72,7 @@ class Quantizer:
     def _searched(self) -> tuple[Plan, Quantized]:
         self._on_step("quantization: searching the plan with the least in float")
         everything = (self._graph, self._fit, self._check, self._sensitivity)
-        if not self._choice.keep_float:
+        if not self._choice.said_by:
             return plan.chosen(*everything, bits=BITS["w8a8"])
         return plan.decided(*everything, self._choice.keep_float, self._choice.said_by, bits=BITS["w8a8"])
 

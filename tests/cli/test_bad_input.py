@@ -46,7 +46,7 @@ def run(tmp_path: Path, capfd: pytest.CaptureFixture[str], **changes: object) ->
         ({"image_size": "250"}, ["250x250", "224x224 and 256x256"]),
         ({"image_size": "256x250"}, ["256x224 and 256x256"]),
         ({"image_size": "0"}, ["32x32"]),
-        ({"image_size": ""}, ["cannot read the image size ''"]),
+        ({"image_size": ""}, ["--image-size is given without a value"]),
         ({"image_size": "big"}, ["cannot read the image size 'big'"]),
         ({"num_classes": 0}, ["at least one class"]),
         ({"num_classes": "many"}, ["'many' is not a valid integer"]),

@@ -417,6 +417,20 @@ def test_channels_of_zeros_and_of_almost_nothing_are_no_fault(tmp_path: Path, ki
     assert sqnr_db(reference=computed(form), candidate=logits(path)) >= parity.TOLERANCES["fp16"].sqnr_db_photos
 
 
+@pytest.mark.parametrize(("kind", "ios"), [("mlpackage", 18), ("mlmodel", 13)])
+def test_layers_whose_integers_are_alike_are_no_fault(tmp_path: Path, kind: str, ios: int) -> None:
+    """As of branches that training begins with zeros."""
+    form = copy.deepcopy(case("w8").form)
+    for name in [f"layer_3.1.transformer.{place}.attention.out" for place in range(2)]:
+        form.weights[name] = replace(form.weights[name], levels=np.zeros_like(form.weights[name].levels))
+        form.module.get_submodule(name).weight.data.zero_()
+    path = tmp_path / f"a.{kind}"
+
+    coreml.write(lowered(form, kind, ios), "w8", path)
+
+    assert sqnr_db(reference=computed(form), candidate=logits(path)) >= parity.TOLERANCES["fp16"].sqnr_db_photos
+
+
 # What is seen when a written file is wrong
 
 Fault = Callable[[Package], None]
