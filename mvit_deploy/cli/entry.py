@@ -45,8 +45,9 @@ def run(command: click.Command, name: str, arguments: list[str] | None) -> int:
 def _refuse_empty(arguments: list[str]) -> None:
     """An option that is given as nothing, as by a variable that is not set: as a path it would be the folder where one
     is. Raises: click.UsageError."""
-    for option, value in pairwise(arguments):
-        if option.startswith("--") and not value.strip():
+    for word, following in pairwise([*arguments, "end"]):
+        option, joined, value = word.partition("=")
+        if option.startswith("--") and not (value if joined else following).strip():
             raise click.UsageError(f"{option} is given without a value")
 
 

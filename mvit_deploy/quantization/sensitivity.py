@@ -82,7 +82,8 @@ def measure(graph: Graph, photos: Tensor, observed: Mapping[str, Range], *, bits
 
     Shapes: photos (count, 3, H, W), of which 16, spread evenly, are used.
     """
-    trials = Trials(graph, photos[:: max(1, len(photos) // IMAGES)][:IMAGES])
+    count = min(IMAGES, len(photos))
+    trials = Trials(graph, photos[[place * len(photos) // count for place in range(count)]])
     before = {name: trials.of_value(name, range_, bits) for name, range_ in observed.items()}
     ranges, after = clipping.narrowed(trials, observed, before, bits=bits)
     weights = {layer.name: trials.of_weight(layer) for layer in graph}

@@ -342,7 +342,11 @@ def test_an_option_that_is_said_and_empty_is_refused(
     monkeypatch.chdir(photos)
     given = {"--calibration": str(photos), "--calibration-count": "7"} | {option: ""}
 
-    message = refused(tmp_path, capfd, *[word for pair in given.items() for word in pair])
+    words = [word for pair in given.items() for word in pair]
+    joined = [f"{name}={value}" for name, value in given.items()]
+
+    message = refused(tmp_path, capfd, *words)
+    assert refused(tmp_path, capfd, *joined) == message
 
     assert f"{option} " in message
     assert "at least 8" not in message
