@@ -92,7 +92,7 @@ def write(lowered: Lowered, precision: str, path: Path) -> None:
     check_offered(contract, precision)
     with tempfile.TemporaryDirectory() as folder, _process_state():
         content = _convert(_saved_model(lowered, Path(folder)), precision)
-    if lowered.form and precision in QUANTIZED:
+    if precision in QUANTIZED:
         content = quantize(content, lowered.form, precision, contract)
     metadata = json.dumps(contract.to_metadata(precision), sort_keys=True, ensure_ascii=False).encode()
     path.write_bytes(add_metadata(_tidy(content, contract), METADATA_NAME, metadata))
