@@ -38,7 +38,7 @@ def quantize(model: onnx.ModelProto, form: QuantizedForm, precision: str) -> Non
     w8: convolutions' weights behind DequantizeLinear, products dynamic. w8a8, w8a16: inputs, weights and biases of the
     layers with ranges, and outputs of convolutions (a product's sum leaves in float, which costs nothing and loses
     nothing).
-    Raises: ConversionError when a layer of the form is not in the graph exactly once.
+    Raises: ConversionError when a layer of the form is not in the graph.
     """
     graph = _Graph(model.graph)
     for layer in graph.locate(form):
@@ -61,6 +61,7 @@ class _Graph:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._graph = graph
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
+        _read_constants_themselves(graph, set(self._constants))
         self._readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
         for node in graph.node:
             for name in dict.fromkeys(node.input):
@@ -70,6 +71,7 @@ class _Graph:
         self._codes: dict[str, str] = {}  # tensor -> its dequantized form
 
     def locate(self, form: QuantizedForm) -> list[_Found]:
+        """The layers of a form, those with equal weights in the order in which they run, which is the form's."""
         pending = dict(form.weights)
         found = []
         for node in self._graph.node:
@@ -191,6 +193,15 @@ class _Graph:
         del self._graph.value_info[:]
         self._graph.node.extend(nodes)
         self._graph.initializer.extend(constants)
+
+
+def _read_constants_themselves(graph: onnx.GraphProto, constants: set[str]) -> None:
+    """Remove the Identity nodes that PyTorch's exporter puts behind one constant that stands for several equal ones."""
+    copies = {n.output[0]: n for n in graph.node if n.op_type == "Identity" and n.input[0] in constants}
+    for node in copies.values():
+        graph.node.remove(node)
+    for node in graph.node:
+        node.input[:] = [copies[name].input[0] if name in copies else name for name in node.input]
 
 
 def _copy(node: onnx.NodeProto) -> onnx.NodeProto:

@@ -51,7 +51,7 @@ def quantize(content: bytes, form: QuantizedForm, precision: str, contract: Cont
     """The float file of a form as w8, w8a8 or w8a16, with the contract's types of input and output. Same input, same
     bytes.
 
-    Raises: ConversionError naming a layer whose weight is not in the file exactly once.
+    Raises: ConversionError naming a layer whose weight is not in the file.
     """
     graph = Graph(parse(content))
     layers = _find_layers(graph, form.weights)
@@ -78,17 +78,19 @@ def quantize(content: bytes, form: QuantizedForm, precision: str, contract: Cont
 
 def _find_layers(graph: Graph, weights: dict[str, QuantizedWeight]) -> dict[int, str]:
     """Places of the layers' operators, by the values of their weights. Raises: ConversionError."""
-    constants = {}
+    pending = {}
     for position, operator in enumerate(graph.operators):
         code = graph.code_of(operator)
         if code in _CHANNELS and (constant := graph.constant(int(operator.inputs[1]))) is not None:
-            constants[position] = code, constant
+            pending[position] = code, constant
     found = {}
     for name, weight in weights.items():
-        places = [place for place, (code, constant) in constants.items() if _is_equal(code, constant, weight.values)]
-        if len(places) != 1 or places[0] in found:
-            raise ConversionError(f"the weight of layer {name!r} is in the TFLite file {len(places)} times, not once")
-        found[places[0]] = name
+        # Layers with equal weights are taken in the order in which they run, which is the form's.
+        place = next((p for p, constant in pending.items() if _is_equal(*constant, weight.values)), None)
+        if place is None:
+            raise ConversionError(f"the layer {name} is not in the TFLite file with the weights of the plan")
+        del pending[place]
+        found[place] = name
     return found
 
 

@@ -135,9 +135,6 @@ def calibration_set(
         raise UsageError(f"--calibration-count {count}: {_needed()}")
     paths = list_images(folder)
     found, pixels, unreadable = _distinct(paths, size, on_warning, keep=count is None)
-    repeated = len(paths) - unreadable - len(found)
-    if repeated:
-        on_warning(f"{repeated} of the calibration images are copies of others and are left out")
     if len(found) < LEAST_CALIBRATION:
         raise UsageError(
             f"{len(found)} different calibration images found below {folder}, {unreadable} skipped; {_needed()}"
@@ -150,7 +147,10 @@ def calibration_set(
 
 
 def _needed() -> str:
-    return f"calibration needs at least {LEAST_CALIBRATION}, {ADVISED_CALIBRATION} or more are advised"
+    return (
+        f"calibration needs at least {LEAST_CALIBRATION} (every fifth judges, without --verify-images); "
+        f"{ADVISED_CALIBRATION} or more are advised"
+    )
 
 
 def _distinct(
@@ -162,6 +162,7 @@ def _distinct(
     """
     found: dict[str, Path] = {}
     pixels: dict[str, np.ndarray] = {}
+    copies: list[tuple[Path, Path]] = []
     unreadable = 0
     for path in paths:
         try:
@@ -171,11 +172,22 @@ def _distinct(
             unreadable += 1
             continue
         digest = _digest(image)
-        if digest not in found:
-            found[digest] = path
-            if keep:
-                pixels[digest] = image
+        if digest in found:
+            copies.append((path, found[digest]))
+            continue
+        found[digest] = path
+        if keep:
+            pixels[digest] = image
+    if copies:
+        on_warning(_said_of(copies))
     return found, pixels, unreadable
+
+
+def _said_of(copies: list[tuple[Path, Path]]) -> str:
+    first, original = copies[0]
+    if len(copies) == 1:
+        return f"the calibration image {first} is a copy of {original.name} and is left out"
+    return f"{len(copies)} calibration images are copies of others and are left out, {first} of {original.name} for one"
 
 
 def _evenly(items: list[str], count: int | None) -> list[str]:

@@ -200,7 +200,7 @@ def _quantizer(
     """Raises: UsageError for a module that cannot be followed, or a plan that does not fit it."""
     if not any(job.precision in QUANTIZED for job in jobs):
         return None
-    choice = choice_of(options.keep_float, options.plan)
+    choice = choice_of(options.keep_float, options.plan, source.mode)
     given = None
     if chosen.calibration is not None:
         given = reference.image_tensors(chosen.calibration.pixels, source.color_order)

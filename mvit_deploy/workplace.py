@@ -15,7 +15,8 @@ LEAST_SPACE_BYTES = 100_000
 
 @contextmanager
 def temporary_folder(output: Path) -> Iterator[Path]:
-    """A hidden folder inside the output folder, on the same disk, removed however the block ends."""
+    """A hidden folder inside the output folder, which is made if need be; removed however the block ends."""
+    output.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".mvit-partial-", dir=output))
     try:
         yield folder
@@ -24,18 +25,17 @@ def temporary_folder(output: Path) -> Iterator[Path]:
 
 
 def check_output(output: Path) -> None:
-    """Make the output folder if need be and see that a file can be made in it.
+    """See that a folder is there or can be made, and a file in it. Nothing is left behind.
 
-    Raises: UsageError when it is a file, cannot be made or cannot be written to; nothing is left behind.
+    Raises: UsageError when it is a file, cannot be made or cannot be written to.
     """
     new = [folder for folder in (output, *output.parents) if not os.path.exists(folder)]  # the innermost first
     try:
         _make_and_try(output)
-    except UsageError:
+    finally:
         for folder in new:
             with suppress(OSError, ValueError):  # it was never made, or holds what somebody else put there
                 folder.rmdir()
-        raise
 
 
 def _make_and_try(output: Path) -> None:

@@ -7,6 +7,7 @@ import click
 
 from exporters import MIN_IOS, TARGETS
 from mvit_deploy.cli import entry
+from mvit_deploy.errors import UsageError
 from mvit_deploy.spec import IO_TYPES, PRECISION_ALIASES, PRECISIONS, TASKS, VARIANTS
 
 FORMATS = [name for name in TARGETS["coreml"].formats]
@@ -106,10 +107,17 @@ def command(
         raise click.UsageError(f"--target is required; known: {', '.join(TARGETS)}, all")
     from mvit_deploy.cli.run import run_export
 
-    kept = tuple(word.strip() for word in (named["keep_float"] or "").split(",") if word.strip())
-    named |= {"keep_float": kept}
+    named |= {"keep_float": _names(named["keep_float"])}
     named |= {"target": target, "format": file_format, "verify": not no_verify, "command": context.obj}
     return run_export(mode, named, plot=plot, as_json=as_json)
+
+
+def _names(given: str | None) -> tuple[str, ...]:
+    """Raises: UsageError for commas alone."""
+    names = tuple(word.strip() for word in (given or "").split(",") if word.strip())
+    if given is not None and not names:
+        raise UsageError(f"--keep-float {given!r}: give the names of layers, with commas between them")
+    return names
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from mvit_deploy import pipeline, recheck, report
 from mvit_deploy.cli import findings, plan_tables, plots
 from mvit_deploy.cli.console import Steps
 from mvit_deploy.cli.findings import Findings
-from mvit_deploy.errors import MvitError, UsageError
+from mvit_deploy.errors import UsageError
 from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
 from mvit_deploy.report import Report
 from mvit_deploy.request import QUANTIZED, Options
@@ -57,13 +57,7 @@ def _draw(found: Findings | None, order: list[str], path: Path, console: Console
     if found is None:
         console.print(f"{path} is not drawn: nothing was quantized", soft_wrap=True, markup=False)
         return 0
-    try:
-        plan_plot.save(found, order, path)
-    except OSError as error:
-        console.print(f"error: cannot write {path}: {error.strerror}", soft_wrap=True, markup=False)
-        return MvitError.exit_code
-    console.print(f"Drawn in {path}", soft_wrap=True, markup=False)
-    return 0
+    return plots.draw(path, lambda: plan_plot.save(found, order, path) or "", console)
 
 
 def run_verify(files: list[Path], named: dict[str, object], *, as_json: bool) -> int:

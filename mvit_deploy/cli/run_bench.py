@@ -37,9 +37,10 @@ def run_bench(
     if as_json:
         click.echo(report.dump([result.to_json(command) for result in results]), nl=False)
     _show(results, steps.console)
+    codes = [result.exit_code for result in results]
     if plot is not None:
-        _draw(results, plot, steps.console)
-    return report.overall_exit_code(result.exit_code for result in results)
+        codes.append(_draw(results, plot, steps.console))
+    return report.overall_exit_code(codes)
 
 
 def _show(results: list[Result], console: Console) -> None:
@@ -103,13 +104,16 @@ def _remarks(results: list[Result], names: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def _draw(results: list[Result], path: Path, console: Console) -> None:
+def _draw(results: list[Result], path: Path, console: Console) -> int:
     from mvit_deploy.bench import plot
 
     measured = [result.measured for result in results if result.measured is not None]
     if not measured:
         console.print(f"{path} is not drawn: no file was measured", soft_wrap=True, markup=False)
-        return
-    left_out = plot.save(measured, path)
-    tail = f", without {', '.join(left_out)}" if left_out else ""
-    console.print(f"Drawn in {path}{tail}", soft_wrap=True, markup=False)
+        return 0
+
+    def save() -> str:
+        left_out = plot.save(measured, path)
+        return f", without {', '.join(left_out)}" if left_out else ""
+
+    return plots.draw(path, save, console)

@@ -56,7 +56,7 @@ class Graph:
     """The operators of a module, in order. parameters: what it holds, by name; replaced to run with other weights."""
 
     def __init__(self, module: nn.Module, size: tuple[int, int]) -> None:
-        """Raises: UsageError when torch.export cannot follow the module."""
+        """Raises: UsageError when torch.export cannot follow the module, or a layer of it runs more than once."""
         self.input, self.output = "", ""
         self.image: fx.Node | None = None
         self.parameters: Values = {}
@@ -66,8 +66,12 @@ class Graph:
                 self._add(node, module)
         self._place = {node.name: place for place, node in enumerate(self.nodes)}
         self._last_use = {source.name: i for i, node in enumerate(self.nodes) for source in node.all_input_nodes}
-        layers = [self._layer(node) for node in self.nodes if node.target in _LAYERS]
-        self.layers = {layer.name: layer for layer in layers if layer is not None}
+        self.layers: dict[str, Layer] = {}
+        for layer in (self._layer(node) for node in self.nodes if node.target in _LAYERS):
+            if layer is not None and layer.name in self.layers:
+                raise UsageError(f"the module cannot be quantized: its layer {layer.name} runs more than once")
+            if layer is not None:
+                self.layers[layer.name] = layer
 
     def _add(self, node: fx.Node, module: nn.Module) -> None:
         if node.op == "get_attr":

@@ -21,6 +21,7 @@ from mvit_deploy.quantization import ranges as activations
 from mvit_deploy.quantization.graph import Graph
 from mvit_deploy.quantization.network import Quantized
 from mvit_deploy.quantization.sensitivity import Sensitivity, decibels
+from mvit_deploy.report import look_up
 
 TARGET_DB = 27.0  # on calibration images: photos kept apart, which are to have 22, were seen to have two less
 TARGET_AGREEMENT = 0.985  # or one photo less than all, where that is more than so few allow
@@ -178,15 +179,24 @@ def layers_named(graph: Graph, words: Collection[str], said_by: str) -> tuple[st
     for word in words:
         matches = [name for name in known if name == word or name.startswith(word + ".")]
         if not matches:
-            raise UsageError(f"{said_by}: the network has no layer {word!r}{did_you_mean(word, known)}")
+            raise UsageError(f"{said_by}: the network has no layer {word!r}{did_you_mean(word, _with_parts(known))}")
         kept += [name for name in matches if name not in kept]
     return tuple(kept)
 
 
-def read(path: Path) -> tuple[str, ...]:
+def _with_parts(layers: list[str]) -> list[str]:
+    """Layers, and the parts of the network that hold them."""
+    found = dict.fromkeys(layers)
+    for name in layers:
+        steps = name.split(".")
+        found |= dict.fromkeys(".".join(steps[:count]) for count in range(1, len(steps)))
+    return list(found)
+
+
+def read(path: Path, mode: str) -> tuple[str, ...]:
     """Names of the layers that a plan file keeps float: a plan of ours, or a report that holds one.
 
-    Raises: UsageError for a file that is neither.
+    Raises: UsageError for a file that is neither, and for the report on another mode of the network.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -194,6 +204,9 @@ def read(path: Path) -> tuple[str, ...]:
         raise UsageError(f"{path} is no quantization plan: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no quantization plan: it is not JSON ({error})") from error
+    said = look_up(content, "model", "mode")
+    if said is not None and said != mode:
+        raise UsageError(f"{path} is the plan of a MobileViT {said}, this is {mode}")
     for key in ("quantization", "plan"):  # of a report
         content = content[key] if isinstance(content, dict) and isinstance(content.get(key), dict) else content
     kept = content.get("keep_float") if isinstance(content, dict) else None

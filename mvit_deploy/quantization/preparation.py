@@ -60,7 +60,8 @@ class Quantizer:
 
     @cached_property
     def _sensitivity(self) -> Sensitivity:
-        self._on_step(f"quantization: blame, {len(self._graph.layers)} layers on {sensitivity.IMAGES} photos")
+        count = min(sensitivity.IMAGES, len(self._fit))
+        self._on_step(f"quantization: blame, {len(self._graph.layers)} layers on {count} photos")
         return sensitivity.measure(self._graph, self._fit, self._ranges)
 
     @property
@@ -70,10 +71,11 @@ class Quantizer:
 
     @cached_property
     def _searched(self) -> tuple[Plan, Quantized]:
-        self._on_step("quantization: searching the plan with the least in float")
         everything = (self._graph, self._fit, self._check, self._sensitivity)
         if not self._choice.said_by:
+            self._on_step("quantization: searching the plan with the least in float")
             return plan.chosen(*everything, bits=BITS["w8a8"])
+        self._on_step(f"quantization: fitting the weights of w8a8 with the layers of {self._choice.said_by} in float")
         return plan.decided(*everything, self._choice.keep_float, self._choice.said_by, bits=BITS["w8a8"])
 
     def plan_for(self, precision: str) -> Plan:
@@ -108,9 +110,9 @@ class Quantizer:
         return network.fitted(self._graph, self._photos, self._ranges, bits=BITS[precision], keep_float=kept)
 
 
-def choice_of(keep_float: tuple[str, ...], plan_file: Path | None) -> Choice:
-    """What --keep-float and --plan say together. Raises: UsageError for a file that is no plan."""
+def choice_of(keep_float: tuple[str, ...], plan_file: Path | None, mode: str) -> Choice:
+    """What --keep-float and --plan say together. Raises: UsageError for a file that is no plan of such a network."""
     if plan_file is None:
         return Choice(keep_float, "--keep-float" if keep_float else "")
     said = "--plan and --keep-float" if keep_float else "--plan"
-    return Choice((*plan.read(plan_file), *keep_float), said)
+    return Choice((*plan.read(plan_file, mode), *keep_float), said)

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mvit_deploy.bench import plot
 from mvit_deploy.cli.bench import main
 from mvit_deploy.report import Report, report_path
 from tests.conftest import LABELS, ROOT
 
-DAMAGED, USAGE, MISSING, INTERRUPTED = 1, 2, 4, 130
+DAMAGED, USAGE, MISSING, FAILED, INTERRUPTED = 1, 2, 4, 6, 130
 NAMES = ["onnx fp32", "tflite fp16"]
 QUICK = ["--rounds", "2", "--warm-up", "1", "--threads", "1"]
 Captured = pytest.CaptureFixture[str]
@@ -105,6 +106,21 @@ def test_damaged_files_alone_are_not_drawn(tmp_path: Path, capfd: Captured) -> N
 
     assert "is not drawn" in capfd.readouterr().err
     assert not (tmp_path / "cost.svg").exists()
+
+
+def test_a_plot_that_cannot_be_written_ends_in_6_behind_the_numbers(
+    labelled: dict[str, Report], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plot, "save", refuse)
+    code = main([str(labelled["onnx fp32"].path), *QUICK, "--json", "--plot", str(tmp_path / "cost.svg")])
+
+    captured = capfd.readouterr()
+    assert code == FAILED
+    assert len(json.loads(captured.out)) == 1
+    assert "No space left" in captured.err
 
 
 @pytest.mark.parametrize(

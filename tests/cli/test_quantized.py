@@ -135,7 +135,7 @@ def test_a_plan_and_further_layers_are_taken_together(tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps({"keep_float": ["head.fc"]}))
 
-    assert choice_of(("backbone.stem",), plan) == Choice(("head.fc", "backbone.stem"), "--plan and --keep-float")
+    assert choice_of(("backbone.stem",), plan, "xxs") == Choice(("head.fc", "backbone.stem"), "--plan and --keep-float")
 
 
 def layer_of(node: str) -> str:
@@ -212,7 +212,7 @@ def test_files_that_cannot_be_read_are_named_and_all_others_taken(tmp_path: Path
     assert f"cannot read the image {mixed / 'cut off.jpg'}: " in broken
     assert f"cannot read the image {mixed / 'no picture.jpg'}: " in text
     assert broken.endswith("; skipped")
-    assert copies.startswith("1 of the calibration images")
+    assert copies == f"the calibration image {mixed / 'copy of 03.png'} is a copy of 03.png and is left out"
     assert fewer == "--calibration-count 99: there are 16 different images, all are used"
 
 
@@ -242,6 +242,7 @@ def test_photos_that_were_all_calibrated_on_cannot_judge(tmp_path: Path, photos:
         ("w8", ["--keep-float", "head.fc"], "need --calibration: without it weights alone are rounded"),
         ("w8", ["--plan", "plan.json"], "need --calibration: without it weights alone are rounded"),
         ("w8a8", ["--keep-float", "head.fc"], "give --calibration DIR"),
+        ("w8a8", ["--keep-float", " ,"], "--keep-float ' ,': give the names of layers, with commas between them"),
         ("w8a8", ["--plan", "plan.json"], "give --calibration DIR"),
     ],
 )

@@ -203,6 +203,28 @@ def test_a_part_keeps_all_its_layers_float_and_an_unknown_one_is_named() -> None
         plan.layers_named(graph(), ["head.fcc"], "--keep-float")
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("fc", "head.fc"), ("backbone.layer_9", "backbone.layer_"), ("layer_4", "backbone.layer_4"), ("Head", "head")],
+)
+def test_a_hint_knows_parts_as_well_as_layers_and_the_ends_of_names(word: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"no layer '{word}'; did you mean '{meant}"):
+        plan.layers_named(graph(), [word], "--keep-float")
+
+
+def test_a_module_that_runs_a_layer_twice_is_refused() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(3, 3, 1)
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.layer(self.layer(image))
+
+    with pytest.raises(UsageError, match="its layer layer runs more than once"):
+        Graph(Twice(), SIZE)
+
+
 def test_a_layer_kept_float_keeps_its_weights_and_its_values() -> None:
     observed, _ = _measured()
     kept = ("backbone.stem.0",)
@@ -220,6 +242,16 @@ def test_a_plan_is_read_back_from_its_file_and_from_a_report(tmp_path: Path) -> 
     (tmp_path / "report.json").write_text(json.dumps({"quantization": {"plan": written}}))
     (tmp_path / "other.json").write_text("[1]")
 
-    assert plan.read(tmp_path / "plan.json") == plan.read(tmp_path / "report.json") == ("head.fc",)
+    assert plan.read(tmp_path / "plan.json", "xs") == plan.read(tmp_path / "report.json", "xs") == ("head.fc",)
     with pytest.raises(UsageError, match="no quantization plan"):
-        plan.read(tmp_path / "other.json")
+        plan.read(tmp_path / "other.json", "xs")
+
+
+def test_the_plan_of_another_network_is_refused(tmp_path: Path) -> None:
+    """Many layers have the same names in every mode, and other channels."""
+    written = {"model": {"mode": "xs"}, "quantization": {"plan": {"keep_float": ["head.fc"]}}}
+    (tmp_path / "report.json").write_text(json.dumps(written))
+
+    assert plan.read(tmp_path / "report.json", "xs") == ("head.fc",)
+    with pytest.raises(UsageError, match=r"report.json is the plan of a MobileViT xs, this is xxs"):
+        plan.read(tmp_path / "report.json", "xxs")
