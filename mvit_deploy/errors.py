@@ -1,5 +1,7 @@
 """The error tree. Each class owns the exit code that the command line ends with."""
 
+import errno
+
 
 class MvitError(Exception):
     """Base of every error that a user can cause or has to know about."""
@@ -39,3 +41,13 @@ class DamagedFileError(MvitError):
     """A shipped file that cannot be opened or does not say what it should."""
 
     exit_code = 1
+
+
+def explain(error: Exception) -> str:
+    """One line on an error, a full disk by name, with its notes (where the log is)."""
+    text = (str(error).strip().splitlines() or [""])[0][:400]
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        text = "the disk is full"
+    elif not isinstance(error, MvitError):
+        text = f"{type(error).__name__}: {text}"
+    return "; ".join([text, *getattr(error, "__notes__", [])])

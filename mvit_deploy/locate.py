@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mvit_deploy.adopt import adopt
+from mvit_deploy.images import ImageSet
 from mvit_deploy.nn.channels_last import channels_last
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.nn.heads.classification import Classifier
-from mvit_deploy.reference import image_tensors
+from mvit_deploy.reference import Reference, image_tensors
 from mvit_deploy.runtimes import taps
 from mvit_deploy.runtimes.taps import TapOperation, Tapped
 
@@ -101,6 +103,19 @@ def locate(path: Path, reference: Trail, *, tolerance: float, is_wrong: bool = F
     first = stages[len(right)].stage if len(right) < len(stages) else OUTPUT if is_wrong else None
     operation = None if first is None else _first_operation(right, tapped, reference, tolerance)
     return Location(tuple(stages), first, operation)
+
+
+def locate_in(path: Path, source: Reference, inputs: ImageSet, precision: str, *, is_wrong: bool) -> Location | None:
+    """Where a file leaves PyTorch, on a photo and on noise; None for a module that is no classifier of ours.
+
+    Raises: DamagedFileError; CannotRunHere; MissingLibraryError.
+    """
+    model = adopt(source.module)
+    if not isinstance(model, Classifier):
+        return None
+    chosen = inputs.pixels[[inputs.kinds.index("photo"), inputs.kinds.index("noise")]]
+    reference_trail = trail(model, chosen, path.suffix, color_order=source.color_order)
+    return locate(path, reference_trail, tolerance=TOLERANCES[precision], is_wrong=is_wrong)
 
 
 def stage_values(model: Classifier, image: Tensor) -> dict[str, np.ndarray]:

@@ -9,11 +9,19 @@ from pathlib import Path
 from exporters import MIN_IOS, TARGETS, Target
 from mvit_deploy.errors import UsageError
 from mvit_deploy.hints import did_you_mean
-from mvit_deploy.spec import IO_TYPES, PRECISION_ALIASES, PRECISIONS, QUANTIZED, TASKS, VARIANTS, Settings
+from mvit_deploy.spec import (
+    IO_TYPES,
+    NEEDS_CALIBRATION,
+    PRECISION_ALIASES,
+    PRECISIONS,
+    QUANTIZED,
+    TASKS,
+    VARIANTS,
+    Settings,
+)
 from mvit_deploy.targets import target_named
 
 LOWEST_IOS = {"fp32": 15, "fp16": 15, "w8": 16, "w8a8": 17}
-NEEDS_CALIBRATION = ("w8a8", "w8a16")
 DEFAULT_IOS = 16
 
 
@@ -28,6 +36,10 @@ class Job:
     @property
     def suffix(self) -> str:
         return self.target.formats[self.settings.format]
+
+    @property
+    def is_quantized(self) -> bool:
+        return self.precision in QUANTIZED
 
     def __str__(self) -> str:
         return f"{self.settings.format} {self.precision}"

@@ -7,6 +7,7 @@ from mvit_deploy.errors import DamagedFileError
 
 PRECISIONS = ("fp32", "fp16", "w8", "w8a16", "w8a8")
 QUANTIZED = ("w8", "w8a16", "w8a8")
+NEEDS_CALIBRATION = ("w8a8", "w8a16")
 PRECISION_ALIASES = {"int8": "w8a8"}
 TASKS = ("classification", "detection", "segmentation")
 VARIANTS = ("paper", "kornia")

@@ -9,7 +9,8 @@ from mvit_deploy import interface, parity, report, runtimes
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.images import ImageSet
 from mvit_deploy.parity import MISMATCH, NOT_RUN, Judgement
-from mvit_deploy.spec import Contract, Interface, OutputSpec
+from mvit_deploy.reference import Reference
+from mvit_deploy.spec import NEEDS_CALIBRATION, Contract, Interface, OutputSpec
 
 NOT_ASKED = "not asked for (--no-verify)"
 
@@ -75,6 +76,13 @@ def inspect_only(path: Path, contract: Contract) -> Verification:
 def numeric_output(found: Interface) -> OutputSpec:
     """The output that holds numbers and not the name of a class."""
     return next(output for output in found.outputs if output.meaning != "label")
+
+
+def no_floor(precision: str, source: Reference) -> str:
+    """Why the floors of a precision do not hold; nothing where they do."""
+    if precision in NEEDS_CALIBRATION and source.weights["source"] == "random":
+        return f"random weights: {precision} is calibrated and run, its errors are reported without a floor"
+    return ""
 
 
 def _channels_first(values: np.ndarray, output: OutputSpec) -> np.ndarray:

@@ -1,0 +1,173 @@
+"""A request that has passed every check: everything that can be found before a file is written."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from mvit_deploy import images, reference, targets, workplace
+from mvit_deploy.adopt import adopt
+from mvit_deploy.calibration import Photos, photos
+from mvit_deploy.errors import MvitError, UsageError, explain
+from mvit_deploy.images import ImageSet
+from mvit_deploy.nn.config import check_image_size
+from mvit_deploy.nn.fuse import fuse
+from mvit_deploy.quantization.preparation import Quantizer, choice_of
+from mvit_deploy.reference import Reference
+from mvit_deploy.request import Job, Options, parse_image_size, plan, read_labels
+from mvit_deploy.spec import DEFAULT_IMAGE_SIZE, Contract
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Images, and what the reference gives for them."""
+
+    inputs: ImageSet
+    outputs: np.ndarray
+
+
+@dataclass(frozen=True)
+class Work:
+    """A request that has passed every check: what to write, from what, and what it is held to.
+
+    judging: for float files, quantized_judging: for quantized ones; None where not asked for. quantizer: None where
+    all files are float.
+    """
+
+    jobs: tuple[Job, ...]
+    options: Options
+    reference: Reference
+    contract: Contract
+    judging: Judging | None
+    quantized_judging: Judging | None
+    photos: Photos
+    fused: nn.Module
+    quantizer: Quantizer | None
+    model_facts: dict[str, object]
+
+    def judging_of(self, job: Job) -> Judging | None:
+        return self.quantized_judging if job.is_quantized else self.judging
+
+    def path_of(self, job: Job) -> Path:
+        """OUTPUT/mobilevit_MODE[_kornia]_PRECISION.SUFFIX"""
+        variant = "_kornia" if self.contract.variant == "kornia" else ""
+        return self.options.output / f"mobilevit_{self.contract.mode}{variant}_{job.precision}{job.suffix}"
+
+    def contract_of(self, job: Job) -> Contract:
+        return replace(self.contract, dynamic_batch=job.settings.dynamic_batch, io=job.settings.io)
+
+
+def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: Notify) -> Work:
+    """All that can be found before a file is written. Raises: UsageError, MissingLibraryError, CheckpointError."""
+    jobs, skipped = plan(options)
+    for line in skipped:
+        on_step(f"skipped: {line}")
+    for target in dict.fromkeys(job.target for job in jobs):
+        targets.check_libraries(target, to_run=options.verify)
+    size = parse_image_size(DEFAULT_IMAGE_SIZE[options.task] if options.image_size is None else options.image_size)
+    check_image_size(*size)
+    source = _reference(model_or_mode, options)
+    for note in source.notes:
+        on_step(f"note: {note}")
+    contract = _contract(source, options, size, jobs)
+    chosen = Photos(None, None)
+    if any(job.is_quantized for job in jobs):
+        chosen = photos(
+            size,
+            calibration=options.calibration,
+            count=options.calibration_count,
+            verify_images=options.verify_images,
+            on_warning=lambda line: on_step(f"warning: {line}"),
+        )
+    judging = quantized_judging = None
+    if options.verify:
+        on_step("PyTorch: running the reference")
+        judging, quantized_judging = _judging(source, options, jobs, size, chosen)
+    workplace.check_output(options.output)
+    fused, quantizer = fuse(adopt(source.module)), None
+    if any(job.is_quantized for job in jobs):
+        quantizer = _quantizer(source, fused, options, size, chosen, on_step)
+    facts = _model_facts(source, contract)
+    return Work(tuple(jobs), options, source, contract, judging, quantized_judging, chosen, fused, quantizer, facts)
+
+
+def _judging(
+    source: Reference, options: Options, jobs: list[Job], size: tuple[int, int], chosen: Photos
+) -> tuple[Judging | None, Judging | None]:
+    """Images and PyTorch's outputs for float files, and for quantized ones; None where there is no such file."""
+    plain = quantized = None
+    if not all(job.is_quantized for job in jobs):
+        inputs = images.verification_set(size, seed=options.seed, folder=options.verify_images)
+        plain = Judging(inputs, reference.run(source, inputs.pixels))
+    if any(job.is_quantized for job in jobs):
+        inputs = images.quantized_verification_set(size, seed=options.seed, photos=chosen.judging)
+        quantized = Judging(inputs, reference.run(source, inputs.pixels))
+    return plain, quantized
+
+
+def _quantizer(
+    source: Reference,
+    fused: nn.Module,
+    options: Options,
+    size: tuple[int, int],
+    chosen: Photos,
+    on_step: Notify,
+) -> Quantizer:
+    """Raises: UsageError for a module that cannot be followed, or a plan that does not fit it."""
+    choice = choice_of(options.keep_float, options.plan, source.mode)
+    given = None
+    if chosen.calibration is not None:
+        given = reference.image_tensors(chosen.calibration.pixels, source.color_order)
+    return Quantizer(fused, size, given, choice, on_step)
+
+
+def _reference(model_or_mode: nn.Module | str | None, options: Options) -> Reference:
+    if not isinstance(model_or_mode, nn.Module):
+        if options.color_order is not None:
+            raise UsageError("color_order is for a module of your own; checkpoints are brought to RGB")
+        return reference.from_weights(
+            model_or_mode, options.weights, num_classes=options.num_classes, seed=options.seed
+        )
+    if options.weights != "random" or options.num_classes is not None:
+        raise UsageError("a module brings its own weights and classes; weights and num_classes are for a mode")
+    return reference.from_module(model_or_mode, color_order=options.color_order)
+
+
+def _contract(source: Reference, options: Options, size: tuple[int, int], jobs: list[Job]) -> Contract:
+    """Raises: UsageError when the module does not take the size, or labels are given and do not fit."""
+    shape = _output_shape(source, size)
+    labels = None
+    if options.labels is not None:
+        if len(shape) != 1:
+            raise UsageError(f"labels are for a classifier; this model's output has shape {(1, *shape)}")
+        needs_distinct = any(job.target.name == "coreml" for job in jobs)
+        labels = read_labels(options.labels, num_classes=shape[0], distinct=needs_distinct)
+    return Contract(
+        mode=source.mode,
+        task=options.task,
+        variant=source.variant,
+        image_size=size,
+        output_name="logits" if len(shape) == 1 else "features",
+        output_shape=shape,
+        labels=labels,
+        color_order=source.color_order,
+    )
+
+
+def _output_shape(source: Reference, size: tuple[int, int]) -> tuple[int, ...]:
+    try:
+        return reference.run(source, np.zeros((1, *size, 3), np.uint8)).shape[1:]
+    except MvitError:
+        raise
+    except Exception as error:
+        raise UsageError(f"the module fails on an image of {size[0]}x{size[1]}: {explain(error)}") from error
+
+
+def _model_facts(source: Reference, contract: Contract) -> dict[str, object]:
+    classes = contract.output_shape[0] if len(contract.output_shape) == 1 else None
+    facts = {"task": contract.task, "num_classes": classes}
+    return facts | reference.model_facts(source, contract.image_size)
