@@ -24,6 +24,9 @@ unexport PYTHONPATH
 demo: $(VENV)/.demo
 	$(BIN)/mvit-export --mode xs --target all --output exported
 
+# What users touch is tested in the wheel, everything else in the source, once each; pytest alone runs all in the source.
+IN_WHEEL := tests/cli tests/bench tests/exporters/test_contract.py
+
 test: lint test-source test-wheel
 
 test-all: lint $(VENV)/.dev
@@ -34,16 +37,15 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 
 test-source: $(VENV)/.dev
-	MVIT_DATA=$(DATA) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
+	MVIT_DATA=$(DATA) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(IN_WHEEL:%=--ignore %)
 
-# Again against the wheel as users install it, unpacked alone, with the source out of reach: every test but those of single
-# operations, layers and mutants, which run the same code in the same way.
+# Against the wheel as users install it, unpacked alone, with the source out of reach.
 test-wheel: wheel
 	rm -rf $(WHEEL_TEST) && mkdir -p $(WHEEL_TEST)
 	$(BIN)/python -m pip install --quiet --no-deps --target $(WHEEL_TEST)/site dist/*.whl
 	cp -r tests pyproject.toml $(WHEEL_TEST)
 	cd $(WHEEL_TEST) && MVIT_DATA=$(DATA) MVIT_WHEEL=$(abspath $(WHEEL_TEST)/site) PYTHONPATH=$(abspath $(WHEEL_TEST)/site) \
-	  $(abspath $(BIN))/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" --ignore tests/runtimes --ignore tests/mutation
+	  $(abspath $(BIN))/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" tests/test_architecture.py $(IN_WHEEL)
 
 wheel: $(VENV)/.dev
 	rm -rf dist

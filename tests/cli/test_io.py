@@ -11,7 +11,7 @@ import pytest
 from mvit_deploy.cli.export import main as export
 from mvit_deploy.cli.verify import main as verify
 from mvit_deploy.report import report_path, sha256_of
-from tests.conftest import PHOTOS, ROOT
+from tests.conftest import PHOTOS, ROOT, quick_blame
 
 NAME = "mobilevit_xxs_w8a8.tflite"
 MISMATCH, USAGE = 1, 2
@@ -27,7 +27,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         folder = tmp_path_factory.mktemp(io)
         arguments = {"--mode": "xxs", "--target": "tflite", "--precision": "w8a8", "--io": io, "--image-size": "64",
                      "--num-classes": "5", "--calibration": PHOTOS, "--output": folder}  # fmt: skip
-        assert export([str(word) for pair in arguments.items() for word in pair]) == 0
+        with quick_blame():
+            assert export([str(word) for pair in arguments.items() for word in pair]) == 0
         found[io] = folder / NAME
     return found
 

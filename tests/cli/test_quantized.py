@@ -10,9 +10,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from mvit_deploy.cli.export import main
-from mvit_deploy.quantization import sensitivity
 from mvit_deploy.quantization.preparation import Choice, choice_of
-from tests.conftest import PHOTOS
+from tests.conftest import PHOTOS, quick_blame
 
 BASE = ["--mode", "xxs", "--num-classes", "5", "--image-size", "64", "--target", "onnx"]
 NAME = "mobilevit_xxs_w8a8.onnx"
@@ -78,9 +77,7 @@ def exported(output: Path, *arguments: object) -> dict[str, object]:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    """Blame on one photo: which layers it finds does not matter here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sensitivity, "IMAGES", 1)
+    with quick_blame():
         yield
 
 
