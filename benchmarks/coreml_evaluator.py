@@ -34,7 +34,7 @@ from mvit_deploy.runtimes.coreml.evaluator import Evaluator
 from mvit_deploy.runtimes.coreml.network import Network
 from mvit_deploy.runtimes.coreml.package import read_specification, weights_folder
 from mvit_deploy.runtimes.coreml.program import read_program
-from mvit_deploy.spec import Contract, Settings
+from mvit_deploy.spec import Contract, Output, Settings
 
 SIZE = (256, 256)
 FORMS = (("mlpackage", "fp16", "typed"), ("mlpackage", "fp16", "fp32"), ("mlpackage", "fp32", "fp32"),
@@ -77,7 +77,7 @@ def measure(
     """One row: times and errors of one file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"model.{form}"
-        contract = Contract(mode, "classification", "paper", SIZE, "logits", reference.shape[1:])
+        contract = Contract(mode, "classification", "paper", SIZE, (Output("logits", reference.shape[1:]),))
         settings = Settings(form, min_ios=16)
         exporters.coreml.write(exporters.coreml.lower(fuse(model), contract, settings), precision, path)
         start = time.perf_counter()

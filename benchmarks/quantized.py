@@ -69,7 +69,7 @@ def measure(given: argparse.Namespace, output: Path, steps: Steps) -> tuple[list
     if given.labels is not None:
         truth = classes(given.photos, given.labels.read_text(encoding="utf-8").split())
     source = reference.from_weights(given.mode, given.weights, num_classes=None, seed=0)
-    expected = reference.run(source, photos.pixels)
+    expected = reference.run(source, photos.pixels)["logits"]
     rows = []
     for report in quantized:
         steps(f"judging {report.path.name}")

@@ -69,7 +69,7 @@ def lower(module: nn.Module, contract: Contract, settings: Settings) -> Lowered:
     if form is not None:
         _check_offered(form, settings)
         module = marked(form, compress=settings.format == "mlpackage")
-    if contract.labels is not None:
+    if contract.is_labelled_classifier:
         module = WithSoftmax(module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # static sizes are read as Python ints on purpose; tracing is deprecated
@@ -130,11 +130,13 @@ def _neural_network(lowered: Lowered, precision: str) -> "ct.proto.Model_pb2.Mod
 def _name_outputs(spec: "ct.proto.Model_pb2.Model", contract: Contract) -> None:
     """Give the classic format the output names of a program's classifier, and the array shape that it leaves out."""
     outputs = spec.description.output
-    if contract.labels is not None:
+    if contract.is_labelled_classifier:
         ct.utils.rename_feature(spec, spec.description.predictedProbabilitiesName, CLASS_PROBABILITIES)
         outputs.sort(key=lambda feature: feature.name)
         return
-    outputs[0].type.multiArrayType.shape[:] = (1, *contract.output_shape)
+    shapes = {output.name: output.shape for output in contract.outputs}
+    for feature in outputs:
+        feature.type.multiArrayType.shape[:] = (1, *shapes[feature.name])
 
 
 def _convert(lowered: Lowered, **form: object) -> ct.models.MLModel:
@@ -147,12 +149,13 @@ def _convert(lowered: Lowered, **form: object) -> ct.models.MLModel:
         bias=[low] * 3,
         color_layout=getattr(ct.colorlayout, contract.color_order),
     )
-    labels = contract.labels
+    tensors = [ct.TensorType(name=output.name, dtype=np.float32) for output in contract.outputs]
+    is_classifier = contract.is_labelled_classifier
     return ct.convert(
         lowered.traced,
         inputs=[image],
-        outputs=[ct.TensorType(name=contract.output_name, dtype=np.float32)] if labels is None else None,
-        classifier_config=ct.ClassifierConfig(list(labels)) if labels is not None else None,
+        outputs=None if is_classifier else tensors,
+        classifier_config=ct.ClassifierConfig(list(contract.labels)) if is_classifier else None,
         skip_model_load=True,  # loading needs macOS and would compile the model
         **form,
     )

@@ -79,7 +79,7 @@ def trace(module: nn.Module, contract: Contract, precision: str, *, opset: int =
     """
     if precision == "fp16":
         module = HalfInside(copy.deepcopy(module))
-    names = (contract.input_name, contract.output_name)
+    names = [contract.input_name, *(output.name for output in contract.outputs)]
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # Tracing reads static sizes as Python ints on purpose; the exporter announces its retirement.
@@ -90,8 +90,8 @@ def trace(module: nn.Module, contract: Contract, precision: str, *, opset: int =
             buffer,
             dynamo=False,
             opset_version=opset,
-            input_names=[names[0]],
-            output_names=[names[1]],
+            input_names=names[:1],
+            output_names=names[1:],
             dynamic_axes={name: {0: "batch"} for name in names} if contract.dynamic_batch else None,
         )
     model = onnx.load_model_from_string(buffer.getvalue())

@@ -95,7 +95,7 @@ def write(lowered: Lowered, precision: str, path: Path) -> None:
     if precision in QUANTIZED:
         content = quantize(content, lowered.form, precision, contract)
     metadata = json.dumps(contract.to_metadata(precision), sort_keys=True, ensure_ascii=False).encode()
-    path.write_bytes(add_metadata(_tidy(content, contract), METADATA_NAME, metadata))
+    path.write_bytes(add_metadata(_tidy(content), METADATA_NAME, metadata))
 
 
 # The ONNX graph
@@ -209,7 +209,12 @@ def _saved_model(lowered: Lowered, folder: Path) -> Path:
     module = tf.Module()
     module.variables_ = model.variables
     image = tf.TensorSpec(model.inputs[0].shape, tf.float32, name=contract.input_name)
-    module.function = tf.function(lambda x: {contract.output_name: model(x, training=False)}, input_signature=[image])
+    names = [output.name for output in contract.outputs]
+
+    def outputs(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(zip(names, tf.nest.flatten(model(x, training=False)), strict=True))
+
+    module.function = tf.function(outputs, input_signature=[image])
     tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.function})
     return folder
 
@@ -223,11 +228,11 @@ def _convert(saved: Path, precision: str) -> bytes:
     return converter.convert()
 
 
-def _tidy(content: bytes, contract: Contract) -> bytes:
+def _tidy(content: bytes) -> bytes:
     """Name the input and output tensors, and drop what differs from run to run."""
     model = parse(content)
     model.metadata = [entry for entry in model.metadata if entry.name != _CONVERSION_METADATA]
-    graph = model.subgraphs[0]
-    for index, name in ((graph.inputs[0], contract.input_name), (graph.outputs[0], contract.output_name)):
-        graph.tensors[index].name = name.encode()
+    signature = model.signatureDefs[0]
+    for entry in (*signature.inputs, *signature.outputs):
+        model.subgraphs[0].tensors[entry.tensorIndex].name = entry.name
     return pack(model)

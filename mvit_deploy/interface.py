@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mvit_deploy.spec import CLASS_LABEL, CLASS_PROBABILITIES, Contract, InputSpec, Interface, OutputSpec
+from mvit_deploy.spec import CLASS_LABEL, CLASS_PROBABILITIES, Contract, InputSpec, Interface, Output, OutputSpec
 
 _LAYOUTS = {"onnx": "NCHW", "tflite": "NHWC", "mlpackage": "NHWC", "mlmodel": "NHWC"}
 _PICTURES = ("mlpackage", "mlmodel")  # formats that take 8-bit pictures; the others take bare tensors
@@ -24,19 +24,23 @@ def faults(contract: Contract, found: Interface) -> list[str]:
 
 
 def expected_outputs(contract: Contract, file_format: str) -> list[OutputSpec]:
-    """The outputs that a file of a format has: Core ML's classifier gives a label and probabilities, all others one
-    tensor."""
-    is_picture = file_format in _PICTURES
-    if is_picture and contract.labels is not None:
+    """The outputs that a file of a format has: Core ML's classifier gives a label and probabilities, all others the
+    tensors of the contract."""
+    if file_format in _PICTURES and contract.is_labelled_classifier:
+        (logits,) = contract.outputs
         return [
             OutputSpec(CLASS_LABEL, (1,), "string", "label"),
-            OutputSpec(CLASS_PROBABILITIES, (1, *contract.output_shape), "float32", "probabilities"),
+            OutputSpec(CLASS_PROBABILITIES, (1, *logits.shape), "float32", "probabilities"),
         ]
-    batch = -1 if contract.dynamic_batch else 1
-    name, shape, layout = contract.output_name, contract.output_shape, ""
+    return [_expected_output(contract, output, file_format) for output in contract.outputs]
+
+
+def _expected_output(contract: Contract, output: Output, file_format: str) -> OutputSpec:
+    batch, dtype = -1 if contract.dynamic_batch else 1, "float32" if file_format in _PICTURES else contract.io
+    shape, layout = output.shape, ""
     if file_format == "tflite" and len(shape) == 3:
         shape, layout = (*shape[1:], shape[0]), "NHWC"  # maps are channels-last there
-    return [OutputSpec(name, (batch, *shape), "float32" if is_picture else contract.io, name, layout)]
+    return OutputSpec(output.name, (batch, *shape), dtype, output.name, layout)
 
 
 def _output_faults(expected: OutputSpec, found: OutputSpec) -> list[str]:

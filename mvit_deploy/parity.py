@@ -75,12 +75,21 @@ class Judgement:
     tolerance: Tolerance
 
 
-def measure(*, reference: np.ndarray, candidate: np.ndarray) -> Errors:
+def class_axis(meaning: str, rank: int) -> int | None:
+    """Where an output with a batch has its classes: (B, C) and maps (B, C, H, W) of logits, anchors (B, A, C); None
+    for what is no row of classes."""
+    if meaning not in ("logits", "probabilities", "scores"):
+        return None
+    return {2: 1, 3: 2, 4: 1}.get(rank)
+
+
+def measure(*, reference: np.ndarray, candidate: np.ndarray, classes: int | None = None) -> Errors:
     """Errors of a candidate over all inputs pooled.
 
-    Shapes: both (inputs, ...), alike. rel_max = max|d| / max|ref|; sqnr_db = 10 log10(sum ref^2 / sum d^2), capped at
-    300; top1_agreement is the share of rows with the same argmax, mean_kl the mean over the rows of
-    KL(softmax(reference) || softmax(candidate)) in nats, both None where an output is not a row of classes.
+    Shapes: both (inputs, ...), alike; classes is the axis of classes, by default 1 of two, and what is beside it are
+    rows. rel_max = max|d| / max|ref|; sqnr_db = 10 log10(sum ref^2 / sum d^2), capped at 300; top1_agreement is the
+    share of rows with the same argmax, mean_kl the mean over the rows of KL(softmax(reference) || softmax(candidate))
+    in nats, both None where an output holds no rows of classes.
     """
     ref, got = reference.astype(np.float64), candidate.astype(np.float64)
     if not (np.isfinite(ref).all() and np.isfinite(got).all()):
@@ -88,15 +97,16 @@ def measure(*, reference: np.ndarray, candidate: np.ndarray) -> Errors:
     difference = got - ref
     max_abs = float(np.abs(difference).max())
     signal, noise = float((ref**2).sum()), float((difference**2).sum())
-    are_classes = ref.ndim == 2
+    axis = 1 if classes is None and ref.ndim == 2 else classes
+    rows = None if axis is None else [np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis]) for x in (ref, got)]
     return Errors(
         count=len(ref),
         max_abs=max_abs,
         rel_max=_ratio(max_abs, float(np.abs(ref).max())),
         sqnr_db=_sqnr_db(signal, noise),
         cosine=_ratio(float((ref * got).sum()), float(np.sqrt(signal * (got**2).sum()))),
-        top1_agreement=float((ref.argmax(1) == got.argmax(1)).mean()) if are_classes else None,
-        mean_kl=_mean_kl(ref, got) if are_classes else None,
+        top1_agreement=None if rows is None else float((rows[0].argmax(1) == rows[1].argmax(1)).mean()),
+        mean_kl=None if rows is None else _mean_kl(*rows),
     )
 
 
@@ -110,13 +120,13 @@ def _mean_kl(reference: np.ndarray, candidate: np.ndarray) -> float | None:
 def comparable(values: np.ndarray, meaning: str) -> np.ndarray:
     """Values as they are compared: logits as they are, probabilities as mean-centred logarithms, clipped at 1e-6.
 
-    Shapes: (inputs, classes) -> the same. Softmax loses a constant per row, so the reference's logits are passed
+    Shapes: (inputs, …, classes) -> the same. Softmax loses a constant per row, so the reference's logits are passed
     through log_probabilities first.
     """
-    if meaning != "probabilities":
+    if meaning not in ("probabilities", "scores"):
         return values
     logs = np.log(np.clip(values.astype(np.float64), PROBABILITY_FLOOR, None))
-    return logs - logs.mean(axis=1, keepdims=True)
+    return logs - logs.mean(axis=-1, keepdims=True)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -138,6 +148,7 @@ def judge(
     candidate: np.ndarray,
     kinds: tuple[str, ...],
     names: tuple[str, ...],
+    meaning: str = "logits",
     report_only: str | None = None,
 ) -> Judgement:
     """Hold a candidate's outputs against the floors of its precision.
@@ -147,19 +158,20 @@ def judge(
     side, and outputs of different shapes are always a mismatch. report_only is why no floor holds: what is finite then
     matches, for that reason.
     """
-    floor = _floor(precision, reference.ndim == 2, report_only)
+    axis = class_axis(meaning, reference.ndim)
+    floor = _floor(precision, axis is not None, report_only)
     if reference.shape != candidate.shape:
         reason = f"outputs have shape {candidate.shape}, the reference has {reference.shape}"
         return Judgement(MISMATCH, reason, Errors(0), None, "", floor)
-    each = [measure(reference=reference[i : i + 1], candidate=candidate[i : i + 1]) for i in range(len(kinds))]
-    photos = _errors_of(reference, candidate, [kind == "photo" for kind in kinds])
-    synthetic = _errors_of(reference, candidate, [kind in ("noise", "extreme") for kind in kinds])
+    each = [_errors_of(reference, candidate, np.arange(len(kinds)) == i, axis) for i in range(len(kinds))]
+    photos = _errors_of(reference, candidate, np.array([kind == "photo" for kind in kinds]), axis)
+    synthetic = _errors_of(reference, candidate, np.array([kind in ("noise", "extreme") for kind in kinds]), axis)
     faults = _each_faults(floor, each, names) + _pooled_faults(floor, photos, synthetic)
     worst = max(range(len(each)), key=lambda i: np.inf if each[i].rel_max is None else each[i].rel_max)
     return Judgement(
         verdict=MISMATCH if faults else MATCH,
         reason=_first_three(faults) if faults else report_only or "",
-        errors=measure(reference=reference, candidate=candidate),
+        errors=measure(reference=reference, candidate=candidate, classes=axis),
         photo_errors=photos,
         worst=names[worst],
         tolerance=floor,
@@ -176,10 +188,11 @@ def _floor(precision: str, are_classes: bool, report_only: str | None) -> Tolera
     return replace(floor, mean_kl_photos=None, top1_agreement_photos=None, top1_agreement_least_photos=None)
 
 
-def _errors_of(reference: np.ndarray, candidate: np.ndarray, chosen: list[bool]) -> Errors | None:
+def _errors_of(reference: np.ndarray, candidate: np.ndarray, mask: np.ndarray, axis: int | None) -> Errors | None:
     """Errors over some of the inputs pooled, None for none."""
-    mask = np.array(chosen)
-    return measure(reference=reference[mask], candidate=candidate[mask]) if mask.any() else None
+    if not mask.any():
+        return None
+    return measure(reference=reference[mask], candidate=candidate[mask], classes=axis)
 
 
 def _first_three(faults: list[str]) -> str:

@@ -174,7 +174,7 @@ def _verify(work: Work, job: Job, partial: Path) -> Verification:
 
 def _location(work: Work, job: Job, partial: Path, found: Verification) -> dict[str, object]:
     """Where a file that was run and is wrong leaves PyTorch, for the report; nothing where that cannot be told."""
-    if found.judgement is None or work.judging is None or job.is_quantized:
+    if not found.judgements or work.judging is None or job.is_quantized:
         return {}
     try:
         with chatter.into_log(f"locate-{partial.name}"):

@@ -31,7 +31,7 @@ from mvit_deploy.subject import (
 from mvit_deploy.verification import Expectation, Verification
 
 # Outputs of references, by the digests of weights and inputs: several files share them.
-Outputs = dict[tuple[str, str], np.ndarray]
+Outputs = dict[tuple[str, str], dict[str, np.ndarray]]
 
 
 def verify(

@@ -23,7 +23,11 @@ RANDOM_NOTICE = "weights are random (seed {seed}): the file's predictions mean n
 
 @dataclass(frozen=True)
 class Reference:
-    """module: image (B, 3, H, W), float32, [0, 1], in color_order -> one tensor. weights: where they come from."""
+    """module: image (B, 3, H, W), float32, [0, 1], in color_order -> one tensor, or a tuple of them.
+
+    weights: where they come from. outputs: names of what the module gives; none for one tensor, whose rank then says
+    its name: a row is logits, anything else features.
+    """
 
     module: nn.Module
     mode: str
@@ -31,6 +35,7 @@ class Reference:
     color_order: str
     weights: dict[str, object]
     notes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 class FirstTensor(nn.Module):
@@ -132,11 +137,18 @@ def model_facts(reference: Reference, size: tuple[int, int]) -> dict[str, object
     }
 
 
-def run(reference: Reference, pixels: np.ndarray) -> np.ndarray:
-    """The reference's outputs, image by image.
+def run(reference: Reference, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """The reference's outputs by name, image by image.
 
     Shapes: uint8 RGB (count, height, width, 3) -> float32 (count, ...).
     """
     images = image_tensors(pixels, reference.color_order)
     with torch.inference_mode():
-        return torch.cat([reference.module(image[None]) for image in images]).float().numpy()
+        given = [_tensors(reference.module(image[None])) for image in images]
+    names = reference.outputs or ("logits" if given[0][0].ndim == 2 else "features",)
+    columns = zip(*given, strict=True)
+    return {name: torch.cat(parts).float().numpy() for name, parts in zip(names, columns, strict=True)}
+
+
+def _tensors(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (output,) if isinstance(output, Tensor) else tuple(output)

@@ -21,6 +21,17 @@ METADATA_PREFIX = "mvit_deploy."
 
 
 @dataclass(frozen=True)
+class Output:
+    """An output that is promised. Its name is also what it means: logits, features, boxes, scores, …
+
+    shape: for one image, without the batch, as PyTorch lays it out.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Contract:
     """The one truth about a shipped model: names, size, colour order, value range, labels.
 
@@ -33,14 +44,17 @@ class Contract:
     task: str
     variant: str
     image_size: tuple[int, int]
-    output_name: str
-    output_shape: tuple[int, ...]  # of one image, without the batch
+    outputs: tuple[Output, ...]
     labels: tuple[str, ...] | None = None
     color_order: str = "RGB"
     value_range: tuple[float, float] = (0.0, 1.0)
     dynamic_batch: bool = False
     input_name: str = INPUT_NAME
     io: str = IO_TYPES[0]
+
+    @property
+    def is_labelled_classifier(self) -> bool:
+        return self.task == "classification" and self.labels is not None
 
     @property
     def input_code(self) -> tuple[float, int] | tuple[None, None]:
@@ -86,7 +100,8 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """An output as the file declares it. meaning: logits, features, probabilities or label.
+    """An output as the file declares it. meaning: of logits, features, boxes, … the name; probabilities and label of
+    Core ML's classifiers.
 
     An integer tensor stands for scale * (level - zero_point); None for all others.
     """

@@ -11,7 +11,7 @@ from mvit_deploy.calibration import photos
 from mvit_deploy.errors import UsageError
 from mvit_deploy.images import ImageSet
 from mvit_deploy.reference import Reference
-from mvit_deploy.spec import IO_TYPES, NEEDS_CALIBRATION, QUANTIZED, Contract, Interface
+from mvit_deploy.spec import IO_TYPES, NEEDS_CALIBRATION, QUANTIZED, Contract, Interface, Output
 
 log = logging.getLogger(__name__)
 REPORT_SUFFIX = ".report.json"
@@ -155,7 +155,7 @@ def origin_of(subject: Subject) -> dict[str, object]:
 
 
 def contract_of(
-    subject: Subject, interface: Interface, source: Reference, size: tuple[int, int], outputs: np.ndarray
+    subject: Subject, interface: Interface, source: Reference, size: tuple[int, int], outputs: dict[str, np.ndarray]
 ) -> Contract:
     """What the report promised, where there is one; otherwise what the file says of itself."""
     said_inputs, labels = subject.says("artifact", "inputs"), subject.says("artifact", "labels")
@@ -170,8 +170,7 @@ def contract_of(
         task=str(subject.says("model", "task") or "classification"),
         variant=source.variant,
         image_size=size,
-        output_name="logits" if outputs.ndim == 2 else "features",
-        output_shape=outputs.shape[1:],
+        outputs=tuple(Output(name, values.shape[1:]) for name, values in outputs.items()),
         labels=None if labels is None else tuple(labels),
         color_order=color_order,
         dynamic_batch=shape[0] == -1,

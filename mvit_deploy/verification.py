@@ -1,6 +1,6 @@
 """One file's judgement: open it, hold its interface to the contract, run it, hold its outputs to the reference's."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,20 +25,19 @@ class Expectation:
     contract: Contract
     precision: str
     inputs: ImageSet
-    outputs: np.ndarray
+    outputs: dict[str, np.ndarray]
     report_only: str = ""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The verdict on one file, with what was read from it on the way."""
+    """The verdict on one file, with what was read from it on the way; judgements by the name of the file's output."""
 
     verdict: str
     reason: str
     interface: Interface | None = None
     runtime: dict[str, str] | None = None
-    output_name: str = ""
-    judgement: Judgement | None = None
+    judgements: dict[str, Judgement] = field(default_factory=dict)
     findings: dict[str, object] = field(default_factory=dict)
 
 
@@ -57,10 +56,20 @@ def verify(path: Path, expected: Expectation) -> Verification:
         return Verification(MISMATCH, str(error))
     except runtimes.CannotRunHere as reason:
         return Verification(NOT_RUN, str(reason), found, runtime)
-    output = numeric_output(found)
-    judgement = _judge(_channels_first(outputs[output.name], output), output.meaning, expected)
-    judgement = _with_label_faults(judgement, found, outputs)
-    return Verification(judgement.verdict, judgement.reason, found, runtime, output.name, judgement, findings)
+    judgements = {output.name: _judge(outputs[output.name], output, expected) for output in numeric_outputs(found)}
+    verdict, reason = _together(judgements)
+    wrong = _label_faults(found, outputs)
+    if wrong:
+        verdict, reason = MISMATCH, "; ".join(filter(None, [reason, wrong]))
+    return Verification(verdict, reason, found, runtime, judgements, findings)
+
+
+def _together(judgements: dict[str, Judgement]) -> tuple[str, str]:
+    """The verdict on all outputs and why: the first that does not match, by name where there are several."""
+    worst = next((name for name, each in judgements.items() if each.verdict == MISMATCH), next(iter(judgements)))
+    found = judgements[worst]
+    named = found.verdict == MISMATCH and len(judgements) > 1
+    return found.verdict, f"{worst}: {found.reason}" if named else found.reason
 
 
 def inspect_only(path: Path, contract: Contract) -> Verification:
@@ -73,9 +82,9 @@ def inspect_only(path: Path, contract: Contract) -> Verification:
     return Verification(MISMATCH if problems else NOT_RUN, "; ".join(problems) or NOT_ASKED, found)
 
 
-def numeric_output(found: Interface) -> OutputSpec:
-    """The output that holds numbers and not the name of a class."""
-    return next(output for output in found.outputs if output.meaning != "label")
+def numeric_outputs(found: Interface) -> list[OutputSpec]:
+    """The outputs that hold numbers and not the name of a class."""
+    return [output for output in found.outputs if output.meaning != "label"]
 
 
 def no_floor(precision: str, source: Reference) -> str:
@@ -90,32 +99,32 @@ def _channels_first(values: np.ndarray, output: OutputSpec) -> np.ndarray:
     return values.transpose(0, 3, 1, 2) if output.layout == "NHWC" else values
 
 
-def _judge(values: np.ndarray, meaning: str, expected: Expectation) -> Judgement:
-    reference = expected.outputs
-    if meaning == "probabilities":
-        reference = parity.softmax(reference)
+def _judge(values: np.ndarray, output: OutputSpec, expected: Expectation) -> Judgement:
+    meaning = output.meaning
+    if meaning == "probabilities":  # of a Core ML classifier
+        reference = parity.softmax(expected.outputs["logits"])
+    else:
+        reference = expected.outputs[output.name]
     return parity.judge(
         precision=expected.precision,
         reference=parity.comparable(reference, meaning),
-        candidate=parity.comparable(values, meaning),
+        candidate=parity.comparable(_channels_first(values, output), meaning),
+        meaning=meaning,
         kinds=expected.inputs.kinds,
         names=expected.inputs.names,
         report_only=expected.report_only,
     )
 
 
-def _with_label_faults(judgement: Judgement, found: Interface, outputs: dict[str, np.ndarray]) -> Judgement:
-    """A classifier's label has to be the one with the largest probability."""
+def _label_faults(found: Interface, outputs: dict[str, np.ndarray]) -> str:
+    """What is wrong with a classifier's label: it has to be the one with the largest probability."""
     label = next((output for output in found.outputs if output.meaning == "label"), None)
     if label is None or label.name not in outputs or found.labels is None:
-        return judgement
-    values = outputs[numeric_output(found).name]
+        return ""
+    values = outputs[numeric_outputs(found)[0].name]
     rows = range(len(values))
     wrong = [i for i in rows if values[i][found.labels.index(outputs[label.name][i])] < values[i].max()]
-    if not wrong:
-        return judgement
-    reason = f"the label of {len(wrong)} of {len(values)} inputs is not the most probable class"
-    return replace(judgement, verdict=MISMATCH, reason="; ".join(filter(None, [judgement.reason, reason])))
+    return f"the label of {len(wrong)} of {len(values)} inputs is not the most probable class" if wrong else ""
 
 
 def file_facts(found: Verification, path: Path | None) -> dict[str, object]:
@@ -138,19 +147,33 @@ def to_json(
 
     The tolerance is what the file was held to: none where its numbers are only reported.
     """
-    judgement = found.judgement
-    tolerance = parity.TOLERANCES[precision] if judgement is None else judgement.tolerance
+    judgements = list(found.judgements.values())
+    tolerance = judgements[0].tolerance if judgements else parity.TOLERANCES[precision]
     return {
         "verdict": found.verdict,
         "reason": found.reason,
         "runtime": found.runtime,
         "inputs": None if inputs is None else _describe(inputs) | origin,
         "tolerance": tolerance.to_json(),
-        "outputs": [] if judgement is None else [{"name": found.output_name, **asdict(judgement.errors)}],
-        "photos": None if judgement is None or judgement.photo_errors is None else asdict(judgement.photo_errors),
-        "worst_input": None if judgement is None else judgement.worst,
+        "outputs": [_output_to_json(name, each) for name, each in found.judgements.items()],
+        "photos": _photos_to_json(judgements[0]) if judgements else None,
+        "worst_input": judgements[0].worst if judgements else None,
         **found.findings,
     }
+
+
+def _output_to_json(name: str, judgement: Judgement) -> dict[str, object]:
+    return {
+        "name": name,
+        **asdict(judgement.errors),
+        "verdict": judgement.verdict,
+        "photos": _photos_to_json(judgement),
+        "worst_input": judgement.worst,
+    }
+
+
+def _photos_to_json(judgement: Judgement) -> dict[str, object] | None:
+    return None if judgement.photo_errors is None else asdict(judgement.photo_errors)
 
 
 def _describe(inputs: ImageSet) -> dict[str, object]:

@@ -17,7 +17,7 @@ from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.quantization.preparation import Quantizer, choice_of
 from mvit_deploy.reference import Reference
 from mvit_deploy.request import Job, Options, parse_image_size, plan, read_labels
-from mvit_deploy.spec import DEFAULT_IMAGE_SIZE, Contract
+from mvit_deploy.spec import DEFAULT_IMAGE_SIZE, Contract, Output
 
 Notify = Callable[[str], None]
 
@@ -27,7 +27,7 @@ class Judging:
     """Images, and what the reference gives for them."""
 
     inputs: ImageSet
-    outputs: np.ndarray
+    outputs: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,10 @@ def _reference(model_or_mode: nn.Module | str | None, options: Options) -> Refer
 
 def _contract(source: Reference, options: Options, size: tuple[int, int], jobs: list[Job]) -> Contract:
     """Raises: UsageError when the module does not take the size, or labels are given and do not fit."""
-    shape = _output_shape(source, size)
+    outputs = _outputs(source, size)
     labels = None
     if options.labels is not None:
+        shape = outputs[0].shape
         if len(shape) != 1:
             raise UsageError(f"labels are for a classifier; this model's output has shape {(1, *shape)}")
         needs_distinct = any(job.target.name == "coreml" for job in jobs)
@@ -151,16 +152,16 @@ def _contract(source: Reference, options: Options, size: tuple[int, int], jobs: 
         task=options.task,
         variant=source.variant,
         image_size=size,
-        output_name="logits" if len(shape) == 1 else "features",
-        output_shape=shape,
+        outputs=outputs,
         labels=labels,
         color_order=source.color_order,
     )
 
 
-def _output_shape(source: Reference, size: tuple[int, int]) -> tuple[int, ...]:
+def _outputs(source: Reference, size: tuple[int, int]) -> tuple[Output, ...]:
     try:
-        return reference.run(source, np.zeros((1, *size, 3), np.uint8)).shape[1:]
+        given = reference.run(source, np.zeros((1, *size, 3), np.uint8))
+        return tuple(Output(name, values.shape[1:]) for name, values in given.items())
     except MvitError:
         raise
     except Exception as error:
@@ -168,6 +169,7 @@ def _output_shape(source: Reference, size: tuple[int, int]) -> tuple[int, ...]:
 
 
 def _model_facts(source: Reference, contract: Contract) -> dict[str, object]:
-    classes = contract.output_shape[0] if len(contract.output_shape) == 1 else None
+    shape = contract.outputs[0].shape
+    classes = shape[0] if len(shape) == 1 else None
     facts = {"task": contract.task, "num_classes": classes}
     return facts | reference.model_facts(source, contract.image_size)

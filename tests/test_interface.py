@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from mvit_deploy.interface import faults
-from mvit_deploy.spec import Contract, InputSpec, Interface, OutputSpec
+from mvit_deploy.spec import Contract, InputSpec, Interface, Output, OutputSpec
 
 LABELS = ("cat", "dog", "fox")
-CLASSES = Contract("xs", "classification", "paper", (192, 320), "logits", (3,), labels=LABELS)
-MAP = Contract("xs", "classification", "paper", (192, 320), "features", (384, 6, 10))
+CLASSES = Contract("xs", "classification", "paper", (192, 320), (Output("logits", (3,)),), labels=LABELS)
+MAP = Contract("xs", "classification", "paper", (192, 320), (Output("features", (384, 6, 10)),))
 
 HIGH = InputSpec("image", (1, 3, 192, 320), "float32", "NCHW", (0.0, 1.0), "RGB")
 WIDE = replace(HIGH, shape=(1, 192, 320, 3), layout="NHWC")
@@ -59,7 +59,7 @@ def test_a_file_that_keeps_its_promise_has_no_faults(contract: Contract, agreein
         (CLASSES, replace(ONNX, format="tflite", inputs=(WIDE,))),
         (MAP, replace(ONNX, outputs=(OutputSpec("features", (1, 384, 6, 10), "float32", "features"),), labels=None)),
         (
-            replace(CLASSES, output_shape=(10, 4), labels=None),  # a table is no map: nothing goes last
+            replace(CLASSES, outputs=(Output("logits", (10, 4)),), labels=None),  # a table is no map: nothing goes last
             Interface("tflite", "schema 3", (WIDE,), (replace(LOGITS, shape=(1, 10, 4)),)),
         ),
         (replace(CLASSES, labels=None), replace(PACKAGE, outputs=(LOGITS,), labels=None)),  # no labels, no classifier

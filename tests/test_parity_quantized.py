@@ -199,11 +199,27 @@ def test_outputs_that_are_no_classes_are_held_to_sqnr_alone(precision: str) -> N
     """Of maps and boxes there is no softmax over the second axis to speak of."""
     maps = np.random.default_rng(0).normal(size=(120, 3, 4, 4))
 
-    result = judged(precision, maps, maps * 1.01)
+    result = judged(precision, maps, maps * 1.01, meaning="features")
 
     assert result.verdict == MATCH
     assert result.tolerance.to_json() == {"sqnr_db_photos": FLOORS[precision][0]}
-    assert judged(precision, maps, maps * 1.3).verdict == MISMATCH
+    assert judged(precision, maps, maps * 1.3, meaning="features").verdict == MISMATCH
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_every_pixel_of_a_map_and_every_anchor_is_a_row_of_classes(axis: int) -> None:
+    """A map of logits has its classes first (B, C, H, W), anchors have them last (B, A, C)."""
+    rows = np.random.default_rng(0).normal(size=(4 * 6, 3))
+    wrong = rows.copy()
+    wrong[:6] = -wrong[:6]
+    grouped = [x.reshape(4, 6, 3) if axis == 2 else x.reshape(4, 2, 3, 3).transpose(0, 3, 1, 2) for x in (rows, wrong)]
+
+    found = judged("w8", *grouped, kinds=("photo",) * 4)
+    flat = parity.measure(reference=rows, candidate=wrong)
+
+    assert found.errors.top1_agreement == flat.top1_agreement
+    assert found.errors.mean_kl == pytest.approx(flat.mean_kl)
+    assert found.errors.count == 4
 
 
 def test_the_report_says_every_floor_and_from_how_many_photos_agreement_holds() -> None:

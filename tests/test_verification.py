@@ -9,10 +9,10 @@ import pytest
 from mvit_deploy import report, runtimes, verification
 from mvit_deploy.images import ImageSet
 from mvit_deploy.parity import MATCH, MISMATCH, TOLERANCES
-from mvit_deploy.spec import Contract, InputSpec, Interface, OutputSpec
+from mvit_deploy.spec import Contract, InputSpec, Interface, Output, OutputSpec
 from mvit_deploy.verification import Expectation, Verification
 
-CONTRACT = Contract("xs", "classification", "paper", (32, 32), "logits", (2,))
+CONTRACT = Contract("xs", "classification", "paper", (32, 32), (Output("logits", (2,)),))
 INTERFACE = Interface(
     "onnx",
     "18",
@@ -46,7 +46,7 @@ def found(
     kinds = ("photo", "photo", "builtin", "noise")
     inputs = ImageSet(np.zeros((4, 32, 32, 3), np.uint8), kinds, ("a", "b", "c", "d"))
     monkeypatch.setattr(runtimes, "open_file", lambda path: Player(outputs))
-    expected = Expectation(CONTRACT, precision, inputs, np.tile([10.0, -10.0], (4, 1)), report_only)
+    expected = Expectation(CONTRACT, precision, inputs, {"logits": np.tile([10.0, -10.0], (4, 1))}, report_only)
     verdict = verification.verify(Path("x.onnx"), expected)
     return verdict, verification.to_json(verdict, precision, inputs, {"seed": 0, "folder": None})
 

@@ -17,7 +17,7 @@ from mvit_deploy.nn.build import randomize
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.parity import MATCH
 from mvit_deploy.report import Report
-from mvit_deploy.spec import Contract, Settings
+from mvit_deploy.spec import Contract, Output, Settings
 from tests.conftest import LABELS, SIZE, sensitive
 
 FORMATS = [name for target in TARGETS.values() for name in target.formats]
@@ -222,7 +222,7 @@ def lowered_in_float(form: str) -> tuple[object, object]:
     """An exporter and the float network that it has lowered."""
     target = next(target for target in TARGETS.values() if form in target.formats)
     exporter = targets.exporter(target)
-    contract = Contract("xxs", "classification", "paper", SIZE, "logits", (5,))
+    contract = Contract("xxs", "classification", "paper", SIZE, (Output("logits", (5,)),))
     return exporter, exporter.lower(fuse(sensitive("xxs", 5)), contract, Settings(form, min_ios=17))
 
 

@@ -31,13 +31,13 @@ from mvit_deploy.runtimes.census import census
 from mvit_deploy.runtimes.coreml import open_file
 from mvit_deploy.runtimes.coreml.package import read_specification, weights_folder
 from mvit_deploy.runtimes.coreml.program import Argument, Operation, Program, read_program
-from mvit_deploy.spec import Contract, Settings
+from mvit_deploy.spec import Contract, Output, Settings
 from mvit_deploy.verification import Expectation, verify
 from tests.conftest import LABELS, sensitive
 from tests.mutation.package import Package
 
 SIZE = (64, 64)
-CONTRACT = Contract("xxs", "classification", "paper", SIZE, "logits", (len(LABELS),))
+CONTRACT = Contract("xxs", "classification", "paper", SIZE, (Output("logits", (len(LABELS),)),))
 LABELLED = replace(CONTRACT, labels=LABELS)
 KEPT = (
     "stem.0",
@@ -485,7 +485,7 @@ def shift_the_zero_point_of_a_range(package: Package) -> None:
 
 
 def judged(path: Path, precision: str) -> str:
-    return verify(path, Expectation(CONTRACT, precision, photos(), computed(original()))).verdict
+    return verify(path, Expectation(CONTRACT, precision, photos(), {"logits": computed(original())})).verdict
 
 
 def spoiled(sound: Path, folder: Path, fault: Fault) -> Path:

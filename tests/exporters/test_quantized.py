@@ -12,13 +12,13 @@ from mvit_deploy import images, runtimes
 from mvit_deploy.nn.channels_last import centred
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.nn.quantized import QuantizedForm
-from mvit_deploy.spec import Contract, Settings
+from mvit_deploy.spec import Contract, Output, Settings
 from tests.conftest import sensitive
 from tests.exporters.forms import layers_of, ranges_of, rounded
 from tests.exporters.test_tflite_quantized import simulated, sqnr_db
 
 SIZE = (64, 64)
-CONTRACT = Contract("xxs", "classification", "paper", SIZE, "logits", (1000,))
+CONTRACT = Contract("xxs", "classification", "paper", SIZE, (Output("logits", (1000,)),))
 SETTINGS = {
     "onnx": Settings("onnx"),
     "coreml": Settings("mlpackage", 17),

@@ -22,13 +22,13 @@ from mvit_deploy.runtimes.taps import tap
 from mvit_deploy.runtimes.tensors import prepare
 from mvit_deploy.runtimes.tflite import TfliteRunner, open_file
 from mvit_deploy.runtimes.tflite_file import pack, parse
-from mvit_deploy.spec import Contract, Settings
+from mvit_deploy.spec import Contract, Output, Settings
 from tests.conftest import SIZE, sensitive
 from tests.exporters.forms import layers_of, ranges_of, rounded
 
 FIRST, LAST = "backbone.stem.0", "head.fc"
 INTEGER, FLOAT = True, False
-CONTRACT = Contract("xxs", "classification", "paper", SIZE, "logits", (5,))
+CONTRACT = Contract("xxs", "classification", "paper", SIZE, (Output("logits", (5,)),))
 OUTPUT = Range(-100 / 16, 155 / 16)  # a scale of 1/16 exactly; every logit here lies within
 TYPES = {"float32": np.float32, "uint8": np.uint8, "int8": np.int8}
 NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}

@@ -17,12 +17,12 @@ from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.nn.quantized import QuantizedForm, QuantizedWeight, Range
 from mvit_deploy.runtimes.census import census
 from mvit_deploy.runtimes.tflite import open_file
-from mvit_deploy.spec import Contract, Settings
+from mvit_deploy.spec import Contract, Output, Settings
 from tests.conftest import sensitive
 from tests.exporters.forms import layers_of, ranges_of, rounded
 
 SIZE = (64, 96)
-CONTRACT = Contract("xxs", "classification", "paper", SIZE, "logits", (1000,))
+CONTRACT = Contract("xxs", "classification", "paper", SIZE, (Output("logits", (1000,)),))
 FLOAT = ("backbone.stem", "backbone.layer_1", "head.fc")  # layers without ranges
 
 

@@ -78,7 +78,7 @@ class Subject:
         worst = 0.0
         for place, image in zip(IMAGES, self.pixels, strict=True):
             outputs = evaluator.run({declared.name: image_tensor(image, declared)})
-            worst = max(worst, self._error_of(outputs, self.work.judging.outputs[place]))
+            worst = max(worst, self._error_of(outputs, self.work.judging.outputs["logits"][place]))
             if not worst <= TOLERANCE:
                 break
         return worst

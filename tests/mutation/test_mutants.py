@@ -99,7 +99,8 @@ def few(subject: Subject) -> Expectation:
     inputs, chosen = subject.work.judging.inputs, list(suite.IMAGES[:2])
     names, kinds = (tuple(np.array(values)[chosen].tolist()) for values in (inputs.names, inputs.kinds))
     images = ImageSet(inputs.pixels[chosen], kinds, names)
-    return Expectation(subject.work.contract, "fp32", images, subject.work.judging.outputs[chosen])
+    outputs = {name: values[chosen] for name, values in subject.work.judging.outputs.items()}
+    return Expectation(subject.work.contract, "fp32", images, outputs)
 
 
 def weight_bytes(package: Path) -> bytes:

@@ -26,7 +26,7 @@ from mvit_deploy.runtimes.coreml import kernels
 from mvit_deploy.runtimes.coreml.errors import UnknownOperationError
 from mvit_deploy.runtimes.coreml.network import Network
 from mvit_deploy.runtimes.coreml.network_weights import decode
-from mvit_deploy.spec import Contract, Settings
+from mvit_deploy.spec import Contract, Output, Settings
 from tests.conftest import sensitive
 from tests.runtimes.networks import NeuralNetworkBuilder, built, close, deconvolution, draw, pb, rel_max
 
@@ -220,7 +220,7 @@ def converted(module: nn.Module, shape: tuple[int, ...], front_end: str) -> "pb.
 
 
 def exported(path: Path, precision: str = "fp32", module: nn.Module | None = None, **changes: object) -> "pb.Model":
-    contract = Contract("xxs", "classification", "paper", SIZE, "logits", (1000,))
+    contract = Contract("xxs", "classification", "paper", SIZE, (Output("logits", (1000,)),))
     lowered = exporter.lower(module or sensitive("xxs"), replace(contract, **changes), MLMODEL)
     exporter.write(lowered, precision, path)
     return pb.Model.FromString(path.read_bytes())
@@ -303,7 +303,7 @@ LABELS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 
 def test_a_classifier_gives_probabilities_and_a_label(tmp_path: Path) -> None:
     module, image = sensitive("xxs", 5), pixels()
-    spec = exported(tmp_path / "m.mlmodel", module=module, labels=LABELS, output_shape=(5,))
+    spec = exported(tmp_path / "m.mlmodel", module=module, labels=LABELS, outputs=(Output("logits", (5,)),))
     expected = logits(module, image / 255)
     network = Network(spec)
     found = network.run({"image": image})
@@ -314,7 +314,7 @@ def test_a_classifier_gives_probabilities_and_a_label(tmp_path: Path) -> None:
 
 
 def test_integer_labels_and_the_last_layer_by_default(tmp_path: Path) -> None:
-    spec = exported(tmp_path / "m.mlmodel", module=small_classifier(), labels=LABELS, output_shape=(5,))
+    spec = exported(tmp_path / "m.mlmodel", module=small_classifier(), labels=LABELS, outputs=(Output("logits", (5,)),))
     classifier = spec.neuralNetworkClassifier
     before = Network(spec).run({"image": pixels()})
     classifier.int64ClassLabels.vector.extend([10, 20, 30, 40, 50])
@@ -369,7 +369,11 @@ def test_a_mean_image_is_taken_away() -> None:
 def test_range_and_colour_order_of_our_files(tmp_path: Path, order: str, low: float, high: float) -> None:
     module, image = small_classifier(), pixels()
     spec = exported(
-        tmp_path / "m.mlmodel", module=module, color_order=order, value_range=(low, high), output_shape=(5,)
+        tmp_path / "m.mlmodel",
+        module=module,
+        color_order=order,
+        value_range=(low, high),
+        outputs=(Output("logits", (5,)),),
     )
 
     found = Network(spec).run({"image": image})["logits"]

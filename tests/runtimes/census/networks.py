@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import exporters.onnx
 from mvit_deploy.nn.build import count_macs
 from mvit_deploy.nn.fuse import fuse
-from mvit_deploy.spec import Contract, Settings
+from mvit_deploy.spec import Contract, Output, Settings
 from tests.conftest import SIZE, sensitive
 
 CLASSES = 5
@@ -59,7 +59,7 @@ def xxs_macs() -> int:
 
 
 def contract(size: tuple[int, int], **changes: object) -> Contract:
-    return replace(Contract("xxs", "classification", "paper", size, "logits", (CLASSES,)), **changes)
+    return replace(Contract("xxs", "classification", "paper", size, (Output("logits", (CLASSES,)),)), **changes)
 
 
 def photos(shape: tuple[int, ...], count: int = 3) -> Iterator[np.ndarray]:

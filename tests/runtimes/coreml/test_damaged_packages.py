@@ -22,7 +22,7 @@ from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.nn.build import randomize
 from mvit_deploy.runtimes import CannotRunHere
 from mvit_deploy.runtimes.coreml.package import pb, read_specification, specification_path, weights_folder
-from mvit_deploy.spec import Contract, Settings
+from mvit_deploy.spec import Contract, Output, Settings
 from tests.runtimes.coreml.hand_made import FLOAT_EXTREMES, main_block
 
 import coremltools.optimize.coreml as cto  # isort: skip
@@ -64,7 +64,7 @@ class Tiny(nn.Module):
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a program, one with compressed weights, and a classic network."""
     folder = tmp_path_factory.mktemp("whole")
-    contract = Contract("xxs", "classification", "paper", (8, 8), "logits", (5,))
+    contract = Contract("xxs", "classification", "paper", (8, 8), (Output("logits", (5,)),))
     lowered = exporter.lower(randomize(Tiny(), seed=0), contract, Settings("mlpackage", min_ios=16))
     exporter.write(lowered, "fp16", folder / FILES[0])
     exporter.write(replace(lowered, settings=Settings("mlmodel")), "fp32", folder / FILES[2])

@@ -23,7 +23,7 @@ from mvit_deploy.runtimes.coreml.evaluator import Evaluator
 from mvit_deploy.runtimes.coreml.package import read_specification, weights_folder
 from mvit_deploy.runtimes.coreml.pixels import image_tensor
 from mvit_deploy.runtimes.coreml.program import read_program
-from mvit_deploy.spec import Contract, Settings
+from mvit_deploy.spec import Contract, Output, Settings
 from tests.conftest import sensitive
 
 FP32_REL_MAX = 1e-5
@@ -62,7 +62,7 @@ def expected(mode: str, size: Size) -> np.ndarray:
 @cache
 def lowered(mode: str, size: Size) -> exporter.Lowered:
     """The deployment form, traced; its settings are to be replaced."""
-    contract = Contract(mode, "classification", "paper", size, "logits", (CLASSES,))
+    contract = Contract(mode, "classification", "paper", size, (Output("logits", (CLASSES,)),))
     return exporter.lower(fuse(sensitive(mode, CLASSES)), contract, Settings("mlpackage"))
 
 
