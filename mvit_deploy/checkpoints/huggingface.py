@@ -17,6 +17,13 @@ from mvit_deploy.nn.heads.classification import Classifier
 _PREFIX = "mobilevit."
 _LAST_CONV = "conv_1x1_exp.convolution.weight"
 _QUERY = re.compile(r"(.*\.attention\.)attention\.query\.(weight|bias)")
+_SEGMENTATION_PARTS = {
+    "aspp": "aspp.convs",
+    "pool_conv": "aspp.convs.4.conv_1x1",
+    "project": "aspp.project",
+    "classify": "classifier.convolution",
+}
+_QKV = ("query", "key", "value")
 _PARTS = {
     "expand": "expand_1x1",
     "depthwise": "conv_3x3",
@@ -57,7 +64,7 @@ def join_qkv(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     joined = dict(tensors)
     for key in tensors:
         if match := _QUERY.fullmatch(key):
-            parts = [f"{match[1]}attention.{part}.{match[2]}" for part in ("query", "key", "value")]
+            parts = [f"{match[1]}attention.{part}.{match[2]}" for part in _QKV]
             if all(part in joined for part in parts):
                 joined[f"{match[1]}qkv.{match[2]}"] = torch.cat([joined.pop(part) for part in parts])
     return joined
@@ -67,6 +74,8 @@ def key_of(ours: str, prefix: str = _PREFIX) -> str:
     """transformers' key for one of ours, with q, k and v joined."""
     if ours.startswith("head.fc."):
         return ours.replace("head.fc", "classifier")
+    if ours.startswith("head."):
+        return _key_of_segmentation_head(ours.removeprefix("head."))
     name = ours.removeprefix("backbone.")
     name = re.sub(r"\blocal_proj\.", "conv_1x1.conv.", name)
     for part, theirs in _PARTS.items():
@@ -77,3 +86,23 @@ def key_of(ours: str, prefix: str = _PREFIX) -> str:
     name = re.sub(r"^layer_([345])\.1\.", lambda m: f"encoder.layer.{int(m[1]) - 1}.", name)
     name = re.sub(r"^stem\.", "conv_stem.", re.sub(r"^conv_exp\.", "conv_1x1_exp.", name))
     return prefix + name
+
+
+def state_dict_for(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a classifier, segmenter or backbone under transformers' keys, q, k and v apart.
+
+    The colour order is left as it is.
+    """
+    prefix = "" if isinstance(model, MobileViT) else _PREFIX
+    state = {}
+    for key, tensor in model.state_dict().items():
+        name = key_of(key, prefix)
+        parts = zip(_QKV, tensor.chunk(3), strict=True) if ".qkv." in name else [("", tensor)]
+        state |= {name.replace(".qkv.", f".attention.{part}."): rows for part, rows in parts}
+    return state
+
+
+def _key_of_segmentation_head(ours: str) -> str:
+    name = ours.replace(".conv.", ".convolution.").replace(".bn.", ".normalization.")
+    part, _, rest = name.partition(".")
+    return f"segmentation_head.{_SEGMENTATION_PARTS[part]}.{rest}"

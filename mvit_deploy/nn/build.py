@@ -7,15 +7,32 @@ from torch.utils.flop_counter import FlopCounterMode
 from mvit_deploy.nn.config import PAPER_CLASSES
 from mvit_deploy.nn.encoder import Attention
 from mvit_deploy.nn.heads.classification import Classifier, classifier
+from mvit_deploy.nn.heads.detection import COCO_CLASSES, Detector, detector
+from mvit_deploy.nn.heads.segmentation import VOC_CLASSES, Segmenter, segmenter
 
 QK_GAIN = 3.0
+PREDICTION_GAIN = 0.25
 
 
 def seeded_classifier(mode: str, num_classes: int = PAPER_CLASSES, *, seed: int = 0) -> Classifier:
     """A classifier in eval mode whose random weights depend on the seed alone and react to any fault in a graph."""
-    model = classifier(mode, num_classes)
-    randomize(model, seed=seed)
+    return randomize(classifier(mode, num_classes), seed=seed).eval()
+
+
+def seeded_detector(mode: str, num_classes: int = COCO_CLASSES, *, seed: int = 0) -> Detector:
+    """A detector like seeded_classifier's classifier. Its predictions are kept small enough for softmax and exp to let
+    a fault through."""
+    model = randomize(detector(mode, num_classes), seed=seed)
+    with torch.no_grad():
+        for part in model.head.predict:
+            last = getattr(part, "pointwise", part)
+            last.weight *= PREDICTION_GAIN
     return model.eval()
+
+
+def seeded_segmenter(mode: str, num_classes: int = VOC_CLASSES, *, output_stride: int = 16, seed: int = 0) -> Segmenter:
+    """A segmenter like seeded_classifier's classifier."""
+    return randomize(segmenter(mode, num_classes, output_stride=output_stride), seed=seed).eval()
 
 
 def randomize(model: nn.Module, *, seed: int) -> nn.Module:

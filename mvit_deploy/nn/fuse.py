@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mvit_deploy.nn.encoder import Attention, FeedForward, MobileViTBlock, TransformerLayer
+from mvit_deploy.nn.heads.segmentation import SegmentationHead
 from mvit_deploy.nn.layers import ConvNorm
 from mvit_deploy.nn.patches import fold, resize, round_up, static_size, unfold
 
@@ -106,7 +107,30 @@ class DeployBlock(nn.Module):
         return self.fusion(torch.cat((x, y), dim=1))
 
 
-_FORMS = {ConvNorm: fold_norm, MobileViTBlock: DeployBlock}
+class DeploySegmentationHead(nn.Module):
+    """SegmentationHead whose pooled branch is projected as the single point that it is, and added everywhere.
+
+    Shapes: (B, C, H, W) -> (B, num_classes, H, W).
+    """
+
+    def __init__(self, head: SegmentationHead) -> None:
+        super().__init__()
+        self.aspp = nn.ModuleList(fold_norm(conv) for conv in head.aspp)
+        self.pool_conv = fold_norm(head.pool_conv)
+        project, self.act = fold_norm(head.project)
+        count = project.in_channels - head.pool_conv.conv.out_channels
+        weight = project.weight.double()
+        self.project = _convolution(project, weight[:, :count], project.bias.double())
+        self.project_pooled = _convolution(project, weight[:, count:], torch.zeros_like(project.bias).double())
+        self.classify = head.classify
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = self.project_pooled(self.pool_conv(x.mean(dim=(2, 3), keepdim=True)))
+        joined = torch.cat([conv(x) for conv in self.aspp], dim=1)
+        return self.classify(self.act(self.project(joined) + pooled))
+
+
+_FORMS = {ConvNorm: fold_norm, MobileViTBlock: DeployBlock, SegmentationHead: DeploySegmentationHead}
 
 
 def _absorb_affine(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
@@ -136,9 +160,8 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
 
 
 def _convolution(like: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    conv = nn.Conv2d(
-        like.in_channels, like.out_channels, like.kernel_size, like.stride, like.padding, like.dilation, like.groups
-    )
+    in_channels, form = weight.shape[1] * like.groups, (like.stride, like.padding, like.dilation, like.groups)
+    conv = nn.Conv2d(in_channels, len(weight), like.kernel_size, *form)
     conv.weight = nn.Parameter(weight.float())
     conv.bias = nn.Parameter(bias.float())
     return conv

@@ -1,4 +1,4 @@
-"""Convolution blocks: Conv + BN + SiLU and the inverted residual of MobileNetV2."""
+"""Convolution blocks: Conv + BN + activation and the inverted residual of MobileNetV2."""
 
 from torch import Tensor, nn
 
@@ -6,18 +6,27 @@ from mvit_deploy.nn.config import NORM_EPS
 
 
 class ConvNorm(nn.Module):
-    """Conv2d without bias, BatchNorm and, unless act is False, SiLU. Zero padding keeps H and W at stride 1.
+    """Conv2d without bias, BatchNorm and an activation. Zero padding keeps H and W at stride 1.
 
     Shapes: (B, in, H, W) -> (B, out, ceil(H/stride), ceil(W/stride)).
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1, act: bool = True
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        act: type[nn.Module] = nn.SiLU,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+        padding = kernel // 2 * dilation
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False)
         self.bn = nn.BatchNorm2d(out_channels, eps=NORM_EPS)
-        self.act = nn.SiLU() if act else nn.Identity()
+        self.act = act()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.bn(self.conv(x)))
@@ -29,12 +38,12 @@ class InvertedResidual(nn.Module):
     Source: arXiv 1801.04381; apple/ml-cvnets v0.1 modules/mobilenetv2.py.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int, expansion: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int, expansion: int, dilation: int = 1) -> None:
         super().__init__()
         hidden = make_divisible(in_channels * expansion)
         self.expand = ConvNorm(in_channels, hidden, 1)
-        self.depthwise = ConvNorm(hidden, hidden, 3, stride=stride, groups=hidden)
-        self.reduce = ConvNorm(hidden, out_channels, 1, act=False)
+        self.depthwise = ConvNorm(hidden, hidden, 3, stride=stride, dilation=dilation, groups=hidden)
+        self.reduce = ConvNorm(hidden, out_channels, 1, act=nn.Identity)
         self.residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ SIZES = [(256, 256), (224, 224), (192, 320), (160, 288)]
 
 
 def hugging_face_twin(model: Classifier) -> torch.nn.Module:
-    """transformers' classifier with a model's weights."""
+    """transformers' classifier with a model's weights; that these fit is what strict loading over there says."""
     config = CONFIGS[model.mode]
     widths = [config.stem_channels, config.channels_1, config.channels_2, *(s.channels for s in config.stages)]
     twin = transformers.MobileViTForImageClassification(
@@ -25,21 +25,8 @@ def hugging_face_twin(model: Classifier) -> torch.nn.Module:
             num_labels=model.num_classes,
         )
     )
-    twin.load_state_dict(_hugging_face_state(model), strict=True)
+    twin.load_state_dict(huggingface.state_dict_for(model), strict=True)
     return twin.eval()
-
-
-def _hugging_face_state(model: Classifier) -> dict[str, torch.Tensor]:
-    """The weights under transformers' keys; that these fit is what strict loading over there says."""
-    state = {}
-    for key, tensor in model.state_dict().items():
-        name = huggingface.key_of(key)
-        if ".qkv." not in name:
-            state[name] = tensor
-            continue
-        for part, rows in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
-            state[name.replace(".qkv.", f".attention.{part}.")] = rows
-    return state
 
 
 @pytest.mark.parametrize("mode", CONFIGS)

@@ -1,0 +1,143 @@
+"""SSDLite: boxes and classes at the points of six maps, from a sixteenth of the image down to one point."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from mvit_deploy.errors import UsageError
+from mvit_deploy.nn.anchors import CENTRE_VARIANCE, SIZE_VARIANCE, anchors_of_image, anchors_per_point
+from mvit_deploy.nn.backbone import MobileViT, initialise
+from mvit_deploy.nn.layers import ConvNorm
+from mvit_deploy.nn.patches import static_size
+
+COCO_CLASSES = 81  # with the background, which is 0
+BOX = 4  # numbers that say one
+EXTRA_CHANNELS = (256, 128, 128)  # of the maps at strides 64, 128 and 256
+POINT_CHANNELS = 64  # of the last map, a single point
+PROJECTED = (512, 256)  # channels to which the backbone's two maps are brought
+
+
+class SeparableConv(nn.Module):
+    """Depthwise 3x3 with BatchNorm alone, pointwise with ReLU: half the size.
+
+    Shapes: (B, in, H, W) -> (B, out, ceil(H/2), ceil(W/2)).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.depthwise = ConvNorm(in_channels, in_channels, 3, stride=2, groups=in_channels, act=nn.Identity)
+        self.pointwise = ConvNorm(in_channels, out_channels, 1, act=nn.ReLU)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pointwise(self.depthwise(x))
+
+
+class Predictor(nn.Module):
+    """A separable convolution whose second half is linear. Shapes: (B, in, H, W) -> (B, out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.depthwise = ConvNorm(in_channels, in_channels, 3, groups=in_channels, act=nn.Identity)
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pointwise(self.depthwise(x))
+
+
+class DetectionHead(nn.Module):
+    """Shapes: maps at strides 16 and 32 -> locations (B, A, 4), logits (B, A, num_classes).
+
+    Source: arXiv 1512.02325, 1801.04381 section 6.2; apple/ml-cvnets v0.1 models/detection/ssd.py, modules/ssd.py.
+    """
+
+    def __init__(self, channels: tuple[int, int], num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        widths = (channels[1], *EXTRA_CHANNELS)
+        self.extra = nn.ModuleList(SeparableConv(*pair) for pair in pairwise(widths))
+        self.pool_conv = nn.Conv2d(EXTRA_CHANNELS[-1], POINT_CHANNELS, 1, bias=False)
+        self.pool_act = nn.ReLU()
+        self.proj = nn.ModuleList(ConvNorm(*pair, 1, act=nn.ReLU) for pair in zip(channels, PROJECTED, strict=True))
+        counts = [count * (BOX + num_classes) for count in anchors_per_point()]
+        predictors = [Predictor(*pair) for pair in zip((*PROJECTED, *EXTRA_CHANNELS), counts[:-1], strict=True)]
+        self.predict = nn.ModuleList([*predictors, nn.Conv2d(POINT_CHANNELS, counts[-1], 1)])
+        self.apply(initialise)
+
+    def forward(self, stride_16: Tensor, stride_32: Tensor) -> tuple[Tensor, Tensor]:
+        maps = [stride_32]
+        for conv in self.extra:
+            maps.append(conv(maps[-1]))
+        point = self.pool_act(self.pool_conv(maps[-1].mean(dim=(2, 3), keepdim=True)))
+        projected = [conv(x) for conv, x in zip(self.proj, (stride_16, stride_32), strict=True)]
+        rows = [self._rows(predict(x)) for predict, x in zip(self.predict, [*projected, *maps[1:], point], strict=True)]
+        locations, logits = torch.cat(rows, dim=1).split((BOX, self.num_classes), dim=2)
+        return locations, logits
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """A row for each anchor of each point. Shapes: (B, anchors * (4 + C), H, W) -> (B, H * W * anchors, 4 + C)."""
+        channels, height, width = static_size(x)
+        size = BOX + self.num_classes
+        return x.permute(0, 2, 3, 1).reshape(-1, height * width * channels // size, size)
+
+
+class Detector(nn.Module):
+    """MobileViT and SSDLite, undecoded.
+
+    Shapes: image (B, 3, H, W), float, RGB, [0, 1] -> locations (B, A, 4), logits (B, A, num_classes); A = 3,232 anchors
+    at 320x320, class 0 is the background.
+    """
+
+    def __init__(self, backbone: MobileViT, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        _, fourth, fifth = backbone.config.stages
+        self.head = DetectionHead((fourth.channels, fifth.channels), num_classes)
+
+    @property
+    def mode(self) -> str:
+        return self.backbone.config.mode
+
+    @property
+    def num_classes(self) -> int:
+        return self.head.num_classes
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.backbone.maps(image)
+        return self.head(maps["layer_4"], maps["layer_5"])
+
+
+class Decoded(nn.Module):
+    """A detector that gives boxes and scores for images of one size; the anchors are constants.
+
+    Shapes: image (B, 3, H, W) -> boxes (B, A, 4), left, top, right and bottom in units of the image's sides, not
+    clipped; scores (B, A, num_classes), a softmax over all classes with the background.
+    Source: apple/ml-cvnets v0.1 misc/box_utils.py, convert_locations_to_boxes.
+    """
+
+    def __init__(self, detector: nn.Module, image_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.detector = detector
+        centres, sizes = anchors_of_image(image_size)[None].split((2, 2), dim=2)
+        self.register_buffer("centres", centres.contiguous())  # (1, A, 2)
+        self.register_buffer("steps", sizes * CENTRE_VARIANCE)
+        self.register_buffer("half_sizes", sizes / 2)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        locations, logits = self.detector(image)
+        shifts, growth = locations.split((2, 2), dim=2)
+        centres = shifts * self.steps + self.centres
+        half_sizes = (growth * SIZE_VARIANCE).exp() * self.half_sizes
+        return torch.cat((centres - half_sizes, centres + half_sizes), dim=2), logits.softmax(dim=2)
+
+
+def detector(mode: str, num_classes: int = COCO_CLASSES, *, dropout: float | None = None) -> Detector:
+    """A MobileViT with SSDLite as it was trained for COCO at 320x320, randomly initialised for training.
+
+    Args: num_classes counts the background, which is class 0; dropout of the transformer layers, None for the paper's.
+    Raises: UsageError for an unknown mode or fewer than two classes.
+    Source: arXiv 2110.02178 section 4.2.1; apple/ml-cvnets v0.1 config/detection/ssd_mobilevit_*_320.yaml.
+    """
+    if num_classes < 2:
+        raise UsageError(f"a detector needs the background and at least one class, not {num_classes}")
+    return Detector(MobileViT(mode, dropout=dropout, last_conv=False), num_classes)
