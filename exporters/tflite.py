@@ -111,7 +111,9 @@ def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:
         elif node.op_type == "Resize":
             _resize_to_constant(model.graph, node, shapes)
     drop_dead_nodes(model.graph)
-    return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    _flatten_channel_factors(model.graph)
+    return model
 
 
 def _static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
@@ -132,6 +134,20 @@ def _resize_to_constant(graph: onnx.GraphProto, node: onnx.NodeProto, shapes: di
     if sides is None or node.input[0] not in shapes:
         return
     give_size(graph, node, np.array([*shapes[node.input[0]][:2], *sides], np.int64))
+
+
+def _flatten_channel_factors(graph: onnx.GraphProto) -> None:
+    """Give factors of channels (1, C, 1, 1) as C numbers: onnx2tf puts those last, where channels are, and takes the
+    others for factors of columns where a map has as many columns as channels. Not for ONNX any more: columns are last
+    there."""
+    for tensor in graph.initializer:
+        readers = {node.op_type for node in graph.node if tensor.name in node.input}
+        if readers == {"Mul"} and _is_of_channels(list(tensor.dims)):
+            tensor.dims[:] = [tensor.dims[1]]
+
+
+def _is_of_channels(shape: list[int]) -> bool:
+    return len(shape) == 4 and shape[1] > 1 and shape == [1, shape[1], 1, 1]
 
 
 # onnx2tf

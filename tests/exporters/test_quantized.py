@@ -1,17 +1,18 @@
 """What every exporter owes a quantized form, whatever the target."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mvit_deploy import images, runtimes
 from mvit_deploy.nn.channels_last import centred
 from mvit_deploy.nn.fuse import fuse
-from mvit_deploy.nn.quantized import QuantizedForm
+from mvit_deploy.nn.quantized import QuantizedForm, ScaledSiLU
 from mvit_deploy.spec import Contract, Output, Settings
 from tests.conftest import sensitive
 from tests.exporters.forms import layers_of, ranges_of, rounded
@@ -49,6 +50,30 @@ def form_with_twins(precision: str, factor: float, photos: np.ndarray) -> Quanti
         found = ranges_of(module, tensors(photos)) if precision != "w8" else {}
     ranges = {name: pair for name, pair in found.items() if name.startswith(INTEGER)}
     return QuantizedForm(module, weights, ranges).eval()
+
+
+@pytest.mark.parametrize("target", SETTINGS)
+@pytest.mark.parametrize("sides", [(16, 16), (8, 16), (16, 8), (8, 24)])
+def test_factors_of_channels_stay_such_where_rows_or_columns_are_as_many(
+    tmp_path: Path, target: str, sides: tuple[int, int]
+) -> None:
+    """xs at 256x256 has 128 channels of 128x128, which TFLite's converter once took for columns."""
+    torch.manual_seed(0)
+    factors = [torch.rand(16) + 0.5 for _ in range(2)]
+    depthwise = nn.Conv2d(16, 16, 3, padding=1, groups=16)
+    first = nn.Conv2d(3, 16, 3, stride=2, padding=1)
+    module = nn.Sequential(first, ScaledSiLU(factors[0]), depthwise, ScaledSiLU(factors[1]), nn.Conv2d(16, 4, 1)).eval()
+    size = (2 * sides[0], 2 * sides[1])
+    contract = replace(CONTRACT, image_size=size, outputs=(Output("features", (4, *sides)),))
+    exporter, path = importlib.import_module(f"exporters.{target}"), tmp_path / f"a.{SETTINGS[target].format}"
+
+    exporter.write(exporter.lower(module, contract, SETTINGS[target]), "fp32", path)
+
+    pixels = images.builtin_photos(size).pixels[:2]
+    got = runtimes.open_file(path).run(pixels)["features"]
+    with torch.no_grad():
+        expected = module(tensors(pixels)).numpy()
+    assert sqnr_db(reference=expected, candidate=got.transpose(0, 3, 1, 2) if target == "tflite" else got) >= 80
 
 
 @pytest.mark.parametrize("target", SETTINGS)
