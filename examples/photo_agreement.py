@@ -16,7 +16,7 @@ import numpy as np
 
 from mvit_deploy import images, reference, runtimes
 from mvit_deploy.request import read_labels
-from mvit_deploy.verification import numeric_output
+from mvit_deploy.verification import numeric_outputs
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def judge(path: Path, pixels: np.ndarray, truth: np.ndarray, expected: np.ndarra
     """Run one file, print its line; 1 when an fp32 file differs from PyTorch on a photo."""
     runner = runtimes.open_file(path)
     try:
-        outputs = runner.run(pixels)[numeric_output(runner.interface).name]
+        outputs = runner.run(pixels)[numeric_outputs(runner.interface)[0].name]
     except runtimes.CannotRunHere as reason:
         print(f"{path.name:36} not run: {reason}")
         return 0

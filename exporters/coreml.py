@@ -149,7 +149,7 @@ def _convert(lowered: Lowered, **form: object) -> ct.models.MLModel:
         bias=[low] * 3,
         color_layout=getattr(ct.colorlayout, contract.color_order),
     )
-    tensors = [ct.TensorType(name=output.name, dtype=np.float32) for output in contract.outputs]
+    tensors = [ct.TensorType(name=output.name, dtype=np.dtype(output.dtype).type) for output in contract.outputs]
     is_classifier = contract.is_labelled_classifier
     return ct.convert(
         lowered.traced,

@@ -36,7 +36,13 @@ class HalfInside(nn.Module):
         self.inner = module.half()
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.inner(image.half()).float()
+        outputs = self.inner(image.half())
+        return _float(outputs) if isinstance(outputs, Tensor) else tuple(_float(values) for values in outputs)
+
+
+def _float(values: Tensor) -> Tensor:
+    """Whole numbers, as of classes, stay."""
+    return values.float() if values.is_floating_point() else values
 
 
 def lower(module: nn.Module, contract: Contract, settings: Settings) -> Lowered:

@@ -2,7 +2,16 @@
 
 import numpy as np
 
-from mvit_deploy.spec import CLASS_LABEL, CLASS_PROBABILITIES, Contract, InputSpec, Interface, Output, OutputSpec
+from mvit_deploy.spec import (
+    CLASS_LABEL,
+    CLASS_PROBABILITIES,
+    IO_TYPES,
+    Contract,
+    InputSpec,
+    Interface,
+    Output,
+    OutputSpec,
+)
 
 _LAYOUTS = {"onnx": "NCHW", "tflite": "NHWC", "mlpackage": "NHWC", "mlmodel": "NHWC"}
 _PICTURES = ("mlpackage", "mlmodel")  # formats that take 8-bit pictures; the others take bare tensors
@@ -36,7 +45,11 @@ def expected_outputs(contract: Contract, file_format: str) -> list[OutputSpec]:
 
 
 def _expected_output(contract: Contract, output: Output, file_format: str) -> OutputSpec:
-    batch, dtype = -1 if contract.dynamic_batch else 1, "float32" if file_format in _PICTURES else contract.io
+    batch, dtype = -1 if contract.dynamic_batch else 1, output.dtype
+    if contract.io != IO_TYPES[0] and file_format not in _PICTURES:
+        dtype = contract.io
+    elif file_format == "mlmodel":
+        dtype = "float32"  # the classic format has no other
     shape, layout = output.shape, ""
     if file_format == "tflite" and len(shape) == 3:
         shape, layout = (*shape[1:], shape[0]), "NHWC"  # maps are channels-last there

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from mvit_deploy.spec import CLASSES
+
 MATCH, MISMATCH, NOT_RUN = "match", "mismatch", "not_run"
 
 SQNR_CAP_DB = 300.0
@@ -47,6 +49,10 @@ TOLERANCES = {
     "w8a16": _INT8_WEIGHTS,
     "w8a8": replace(_INT8_WEIGHTS, sqnr_db_photos=15.0, mean_kl_photos=0.05),
 }
+
+# Share of the points of a map of classes, pooled over photos: near ties fall either way. As there is for logits, where
+# many photos judge.
+CLASS_MAP_AGREEMENT = {"fp32": 0.999, "fp16": 0.98, "w8": 0.95, "w8a16": 0.95, "w8a8": 0.95}
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,13 @@ def measure(*, reference: np.ndarray, candidate: np.ndarray, classes: int | None
     Shapes: both (inputs, ...), alike; classes is the axis of classes, by default 1 of two, and what is beside it are
     rows. rel_max = max|d| / max|ref|; sqnr_db = 10 log10(sum ref^2 / sum d^2), capped at 300; top1_agreement is the
     share of rows with the same argmax, mean_kl the mean over the rows of KL(softmax(reference) || softmax(candidate))
-    in nats, both None where an output holds no rows of classes.
+    in nats, both None where an output holds no rows of classes. Of whole numbers, as of maps of classes, there is the
+    share of those that are equal.
     """
+    if reference.dtype.kind == "i":
+        difference = np.abs(candidate.astype(np.int64) - reference)
+        agreement = float((difference == 0).mean())
+        return Errors(len(reference), max_abs=float(difference.max()), top1_agreement=agreement)
     ref, got = reference.astype(np.float64), candidate.astype(np.float64)
     if not (np.isfinite(ref).all() and np.isfinite(got).all()):
         return Errors(len(ref))
@@ -159,7 +170,7 @@ def judge(
     matches, for that reason.
     """
     axis = class_axis(meaning, reference.ndim)
-    floor = _floor(precision, axis is not None, report_only)
+    floor = _floor(precision, axis is not None, meaning, report_only)
     if reference.shape != candidate.shape:
         reason = f"outputs have shape {candidate.shape}, the reference has {reference.shape}"
         return Judgement(MISMATCH, reason, Errors(0), None, "", floor)
@@ -178,10 +189,12 @@ def judge(
     )
 
 
-def _floor(precision: str, are_classes: bool, report_only: str | None) -> Tolerance:
+def _floor(precision: str, are_classes: bool, meaning: str, report_only: str | None) -> Tolerance:
     """The floors that hold for such outputs."""
     if report_only:
         return Tolerance()
+    if meaning == CLASSES:
+        return Tolerance(top1_agreement_photos=CLASS_MAP_AGREEMENT[precision])
     floor = TOLERANCES[precision]
     if are_classes:
         return floor

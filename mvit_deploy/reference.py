@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from mvit_deploy.adopt import is_kornia
 from mvit_deploy.checkpoints import load_checkpoint
 from mvit_deploy.errors import CheckpointError, UsageError
 from mvit_deploy.nn.backbone import MobileViT
-from mvit_deploy.nn.build import count_macs, count_parameters, seeded_classifier
-from mvit_deploy.nn.config import CONFIGS, PAPER_CLASSES
+from mvit_deploy.nn.build import count_macs, count_parameters, seeded
+from mvit_deploy.nn.config import CONFIGS
+from mvit_deploy.nn.endings import ENDINGS, ended
 
 CUSTOM = "custom"
 RANDOM_NOTICE = "weights are random (seed {seed}): the file's predictions mean nothing"
@@ -26,7 +27,7 @@ class Reference:
     """module: image (B, 3, H, W), float32, [0, 1], in color_order -> one tensor, or a tuple of them.
 
     weights: where they come from. outputs: names of what the module gives; none for one tensor, whose rank then says
-    its name: a row is logits, anything else features.
+    its name: a row is logits, anything else features. ending: how the graph of a network of ours ends (nn.endings).
     """
 
     module: nn.Module
@@ -36,6 +37,13 @@ class Reference:
     weights: dict[str, object]
     notes: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    task: str = "classification"
+    ending: str = ""
+
+    @property
+    def num_classes(self) -> int | None:
+        """Of a network of ours, with the background where its task has one; None where that is not known."""
+        return getattr(self.module, "num_classes", None)
 
 
 class FirstTensor(nn.Module):
@@ -62,22 +70,37 @@ def first_tensor(output: object) -> Tensor:
     return values[0]
 
 
-def from_weights(mode: str | None, weights: str, *, num_classes: int | None, seed: int) -> Reference:
-    """The paper's classifier with random weights or those of a checkpoint.
+def from_weights(
+    mode: str | None,
+    weights: str,
+    *,
+    num_classes: int | None,
+    seed: int,
+    task: str = "classification",
+    variant: str = "paper",
+) -> Reference:
+    """A network of ours with random weights or those of a checkpoint, ending in what its head gives.
 
-    Raises: UsageError for an unknown mode, or one that is missing or contradicts the weights; CheckpointError.
+    Raises: UsageError for an unknown mode, or a mode, task, variant or number of classes that is missing or contradicts
+    the weights; CheckpointError.
     """
     if weights == "random":
         if mode is None:
             raise UsageError(f"--mode is needed with random weights; known: {', '.join(CONFIGS)}")
-        model = seeded_classifier(mode, PAPER_CLASSES if num_classes is None else num_classes, seed=seed)
+        model = seeded(mode, task, variant, num_classes, seed=seed)
         facts = {"source": "random", "sha256": state_sha256(model), "seed": seed}
-        return Reference(model, mode, "paper", "RGB", facts, (RANDOM_NOTICE.format(seed=seed),))
+        return Reference(model, mode, variant, "RGB", facts, (RANDOM_NOTICE.format(seed=seed),), task=task)
     if weights.startswith("hf:"):
         raise UsageError("--weights hf:REPO is not part of this version yet; give a file")
     loaded = load_checkpoint(Path(weights), mode=mode, num_classes=num_classes)
     facts = {"source": weights, "sha256": loaded.sha256, "layout": loaded.source}
     return Reference(loaded.model, loaded.model.mode, "paper", "RGB", facts, loaded.notes)
+
+
+def with_ending(source: Reference, ending: str, image_size: tuple[int, int]) -> Reference:
+    """The reference for files whose graph ends in one of its task's ways."""
+    module = ended(source.module, ending, image_size).eval()
+    return replace(source, module=module, outputs=ENDINGS[source.task][ending], ending=ending)
 
 
 def from_module(module: nn.Module, *, color_order: str | None) -> Reference:
@@ -129,6 +152,8 @@ def model_facts(reference: Reference, size: tuple[int, int]) -> dict[str, object
     """What a report says of the model. size: (height, width) of its images."""
     return {
         "mode": reference.mode,
+        "task": reference.task,
+        "ending": reference.ending,
         "variant": reference.variant,
         "image_size": list(size),
         "parameters": count_parameters(reference.module),
@@ -140,14 +165,14 @@ def model_facts(reference: Reference, size: tuple[int, int]) -> dict[str, object
 def run(reference: Reference, pixels: np.ndarray) -> dict[str, np.ndarray]:
     """The reference's outputs by name, image by image.
 
-    Shapes: uint8 RGB (count, height, width, 3) -> float32 (count, ...).
+    Shapes: uint8 RGB (count, height, width, 3) -> float32 (count, ...), or int32 of classes.
     """
     images = image_tensors(pixels, reference.color_order)
     with torch.inference_mode():
         given = [_tensors(reference.module(image[None])) for image in images]
     names = reference.outputs or ("logits" if given[0][0].ndim == 2 else "features",)
     columns = zip(*given, strict=True)
-    return {name: torch.cat(parts).float().numpy() for name, parts in zip(names, columns, strict=True)}
+    return {name: torch.cat(parts).numpy() for name, parts in zip(names, columns, strict=True)}
 
 
 def _tensors(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -23,6 +23,7 @@ from mvit_deploy.targets import target_named
 
 LOWEST_IOS = {"fp32": 15, "fp16": 15, "w8": 16, "w8a8": 17}
 DEFAULT_IOS = 16
+BACKGROUND = "background"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ class Options:
     io: str = IO_TYPES[0]
     color_order: str | None = None
     output: Path = Path("exported")
+    raw_head: bool = False
+    upsample: bool = False
+    argmax: bool = False
     seed: int = 0
     verify: bool = True
     allow_unverified: bool = False
@@ -79,9 +83,10 @@ def plan(options: Options) -> tuple[list[Job], list[str]]:
 
     Raises: UsageError for an unknown or contradictory choice.
     """
-    choose(options.task, TASKS, "task", available=("classification",))
-    choose(options.variant, VARIANTS, "variant", available=("paper",))
-    choose(options.io, IO_TYPES, "io", available=IO_TYPES)
+    for word, known, what in ((options.task, TASKS, "task"), (options.variant, VARIANTS, "variant")):
+        choose(word, known, what)
+    choose(options.io, IO_TYPES, "io")
+    ending_of(options)
     names = split_words(options.target)
     every = "all" in names
     targets = [target_named(name) for name in names if name != "all"]
@@ -153,12 +158,22 @@ def split_words(given: str | Iterable[str]) -> list[str]:
     return list(dict.fromkeys(word.strip() for part in parts for word in part.split(",") if word.strip()))
 
 
-def choose(word: str, known: Iterable[str], what: str, *, available: Iterable[str]) -> None:
-    """Refuse a word that is not known, or known but not part of this version. Raises: UsageError."""
+def choose(word: str, known: Iterable[str], what: str) -> None:
+    """Refuse a word that is not known. Raises: UsageError."""
     if word not in known:
         raise UsageError(f"unknown {what} {word!r}; known: {', '.join(known)}{did_you_mean(word, known)}")
-    if word not in available:
-        raise UsageError(f"{what} {word!r} is not part of this version yet; it has: {', '.join(available)}")
+
+
+def ending_of(options: Options) -> str:
+    """How the graphs end, by the names of nn.endings. Raises: UsageError for an option of another task."""
+    tasks = {"raw_head": "detection", "upsample": "segmentation", "argmax": "segmentation"}
+    for option, task in tasks.items():
+        if getattr(options, option) and options.task != task:
+            raise UsageError(f"--{option.replace('_', '-')} belongs to --task {task}")
+    if options.task == "detection":
+        return "raw" if options.raw_head else "boxes"
+    words = ["upsampled"] * options.upsample + ["classes"] * options.argmax
+    return " ".join(words) or "logits"
 
 
 def parse_image_size(given: str | int | tuple[int, int]) -> tuple[int, int]:
@@ -173,10 +188,13 @@ def parse_image_size(given: str | int | tuple[int, int]) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
-def read_labels(given: Path | Iterable[str], *, num_classes: int, distinct: bool) -> tuple[str, ...]:
+def read_labels(
+    given: Path | Iterable[str], *, num_classes: int, distinct: bool, has_background: bool = False
+) -> tuple[str, ...]:
     """Labels, one a line of a UTF-8 file or one an item, as many as there are classes.
 
-    Blank lines at the end of a file are no labels.
+    With has_background there may be one less: "background" is then put first. Blank lines at the end of a file are no
+    labels.
     Raises: UsageError when the file cannot be read, is empty, has another number of lines or an empty one, when a label
     is not text, or when one repeats although a target needs them distinct.
     """
@@ -188,6 +206,8 @@ def read_labels(given: Path | Iterable[str], *, num_classes: int, distinct: bool
             raise UsageError(f"label {number} is {label!r}, not text")
         if not label.strip():
             raise UsageError(f"label {number} is empty")
+    if has_background and len(labels) == num_classes - 1:
+        labels = (BACKGROUND, *labels)
     if len(labels) != num_classes:
         raise UsageError(f"{len(labels)} labels for {num_classes} classes")
     repeated = sorted({label for label in labels if labels.count(label) > 1})

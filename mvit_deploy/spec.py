@@ -16,6 +16,7 @@ DEFAULT_IMAGE_SIZE = {"classification": (256, 256), "detection": (320, 320), "se
 IO_TYPES = ("float32", "uint8", "int8")  # of a bare tensor that goes in or comes out
 
 INPUT_NAME = "image"
+CLASSES = "classes"  # the output that is a map of classes, whole numbers
 CLASS_LABEL, CLASS_PROBABILITIES = "classLabel", "classLabel_probs"  # outputs of a Core ML classifier
 METADATA_PREFIX = "mvit_deploy."
 
@@ -29,6 +30,11 @@ class Output:
 
     name: str
     shape: tuple[int, ...]
+
+    @property
+    def dtype(self) -> str:
+        """Of a file that takes and gives float numbers."""
+        return "int32" if self.name == CLASSES else "float32"
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class Contract:
 
     @property
     def is_labelled_classifier(self) -> bool:
+        """Core ML has a form of its own for these."""
         return self.task == "classification" and self.labels is not None
 
     @property

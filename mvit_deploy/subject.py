@@ -10,6 +10,7 @@ from mvit_deploy import images, reference, report, runtimes
 from mvit_deploy.calibration import photos
 from mvit_deploy.errors import UsageError
 from mvit_deploy.images import ImageSet
+from mvit_deploy.nn.endings import ENDINGS
 from mvit_deploy.reference import Reference
 from mvit_deploy.spec import IO_TYPES, NEEDS_CALIBRATION, QUANTIZED, Contract, Interface, Output
 
@@ -87,25 +88,36 @@ def reference_of(subject: Subject, interface: Interface) -> tuple[Reference | No
 
     Raises: CheckpointError, UsageError for weights that were given.
     """
+    source, problem = _bare_reference_of(subject, interface)
+    ending = subject.says("model", "ending") or next(iter(ENDINGS[source.task])) if source is not None else ""
+    if source is None or source.task not in ENDINGS or source.variant == "kornia":
+        return source, problem
+    return reference.with_ending(source, str(ending), size_of(subject, interface)), problem
+
+
+def _bare_reference_of(subject: Subject, interface: Interface) -> tuple[Reference | None, str]:
     options = subject.options
     classes = interface.outputs[-1].shape[-1] if len(interface.outputs[-1].shape) == 2 else None
+    classes = subject.says("model", "num_classes") or classes
+    kind = {"task": str(subject.says("model", "task") or "classification")}
+    kind["variant"] = str(subject.says("model", "variant") or "paper")
     mode = options.mode or subject.says("model", "mode")
     seed = options.seed if options.seed is not None else subject.says("model", "weights", "seed")
     if options.weights is not None:
         count = classes if options.weights == "random" else None
         return reference.from_weights(
-            options.mode or (mode if count else None), options.weights, num_classes=count, seed=seed or 0
+            options.mode or (mode if count else None), options.weights, num_classes=count, seed=seed or 0, **kind
         ), ""
     named = subject.says("model", "weights", "source")
     if named is None:
         return None, NO_REFERENCE.format(why="no report lies beside the file")
     if named == "random":
-        source = reference.from_weights(mode, "random", num_classes=classes, seed=seed or 0)
+        source = reference.from_weights(mode, "random", num_classes=classes, seed=seed or 0, **kind)
     else:
         path = _checkpoint(str(named), subject.path.parent)
         if path is None:
             return None, NO_REFERENCE.format(why=f"the report names {named}, which is not here")
-        source = reference.from_weights(None, str(path), num_classes=None, seed=0)
+        source = reference.from_weights(None, str(path), num_classes=None, seed=0, **kind)
     expected = subject.says("model", "weights", "sha256")
     changed = source.weights["sha256"] != expected
     if changed and named == "random":

@@ -13,10 +13,11 @@ from mvit_deploy.calibration import Photos, photos
 from mvit_deploy.errors import MvitError, UsageError, explain
 from mvit_deploy.images import ImageSet
 from mvit_deploy.nn.config import check_image_size
+from mvit_deploy.nn.endings import ended, measured
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.quantization.preparation import Quantizer, choice_of
 from mvit_deploy.reference import Reference
-from mvit_deploy.request import Job, Options, parse_image_size, plan, read_labels
+from mvit_deploy.request import Job, Options, ending_of, parse_image_size, plan, read_labels
 from mvit_deploy.spec import DEFAULT_IMAGE_SIZE, Contract, Output
 
 Notify = Callable[[str], None]
@@ -53,9 +54,10 @@ class Work:
         return self.quantized_judging if job.is_quantized else self.judging
 
     def path_of(self, job: Job) -> Path:
-        """OUTPUT/mobilevit_MODE[_kornia]_PRECISION.SUFFIX"""
+        """OUTPUT/mobilevit_MODE[_kornia][_TASK]_PRECISION.SUFFIX"""
         variant = "_kornia" if self.contract.variant == "kornia" else ""
-        return self.options.output / f"mobilevit_{self.contract.mode}{variant}_{job.precision}{job.suffix}"
+        task = "" if self.contract.task == "classification" else f"_{self.contract.task}"
+        return self.options.output / f"mobilevit_{self.contract.mode}{variant}{task}_{job.precision}{job.suffix}"
 
     def contract_of(self, job: Job) -> Contract:
         return replace(self.contract, dynamic_batch=job.settings.dynamic_batch, io=job.settings.io)
@@ -70,7 +72,7 @@ def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: No
         targets.check_libraries(target, to_run=options.verify)
     size = parse_image_size(DEFAULT_IMAGE_SIZE[options.task] if options.image_size is None else options.image_size)
     check_image_size(*size)
-    source = _reference(model_or_mode, options)
+    source = _reference(model_or_mode, options, size)
     for note in source.notes:
         on_step(f"note: {note}")
     contract = _contract(source, options, size, jobs)
@@ -91,7 +93,7 @@ def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: No
     fused, quantizer = fuse(adopt(source.module)), None
     if any(job.is_quantized for job in jobs):
         quantizer = _quantizer(source, fused, options, size, chosen, on_step)
-    facts = _model_facts(source, contract)
+    facts = reference.model_facts(source, size) | {"num_classes": _num_classes(source, contract.outputs)}
     return Work(tuple(jobs), options, source, contract, judging, quantized_judging, chosen, fused, quantizer, facts)
 
 
@@ -122,16 +124,26 @@ def _quantizer(
     given = None
     if chosen.calibration is not None:
         given = reference.image_tensors(chosen.calibration.pixels, source.color_order)
-    return Quantizer(fused, size, given, choice, on_step)
+
+    def end(module: nn.Module) -> nn.Module:
+        return ended(module, source.ending, size)
+
+    return Quantizer(measured(fused), size, given, choice, on_step, end)
 
 
-def _reference(model_or_mode: nn.Module | str | None, options: Options) -> Reference:
+def _reference(model_or_mode: nn.Module | str | None, options: Options, size: tuple[int, int]) -> Reference:
     if not isinstance(model_or_mode, nn.Module):
         if options.color_order is not None:
             raise UsageError("color_order is for a module of your own; checkpoints are brought to RGB")
-        return reference.from_weights(
-            model_or_mode, options.weights, num_classes=options.num_classes, seed=options.seed
+        source = reference.from_weights(
+            model_or_mode,
+            options.weights,
+            num_classes=options.num_classes,
+            seed=options.seed,
+            task=options.task,
+            variant=options.variant,
         )
+        return source if source.variant == "kornia" else reference.with_ending(source, ending_of(options), size)
     if options.weights != "random" or options.num_classes is not None:
         raise UsageError("a module brings its own weights and classes; weights and num_classes are for a mode")
     return reference.from_module(model_or_mode, color_order=options.color_order)
@@ -142,14 +154,15 @@ def _contract(source: Reference, options: Options, size: tuple[int, int], jobs: 
     outputs = _outputs(source, size)
     labels = None
     if options.labels is not None:
-        shape = outputs[0].shape
-        if len(shape) != 1:
-            raise UsageError(f"labels are for a classifier; this model's output has shape {(1, *shape)}")
-        needs_distinct = any(job.target.name == "coreml" for job in jobs)
-        labels = read_labels(options.labels, num_classes=shape[0], distinct=needs_distinct)
+        count = _num_classes(source, outputs)
+        if count is None:
+            raise UsageError(f"labels are for classes; this model's output has shape {(1, *outputs[0].shape)}")
+        needs_distinct = source.task == "classification" and any(job.target.name == "coreml" for job in jobs)
+        has_background = source.task != "classification"
+        labels = read_labels(options.labels, num_classes=count, distinct=needs_distinct, has_background=has_background)
     return Contract(
         mode=source.mode,
-        task=options.task,
+        task=source.task,
         variant=source.variant,
         image_size=size,
         outputs=outputs,
@@ -168,8 +181,7 @@ def _outputs(source: Reference, size: tuple[int, int]) -> tuple[Output, ...]:
         raise UsageError(f"the module fails on an image of {size[0]}x{size[1]}: {explain(error)}") from error
 
 
-def _model_facts(source: Reference, contract: Contract) -> dict[str, object]:
-    shape = contract.outputs[0].shape
-    classes = shape[0] if len(shape) == 1 else None
-    facts = {"task": contract.task, "num_classes": classes}
-    return facts | reference.model_facts(source, contract.image_size)
+def _num_classes(source: Reference, outputs: tuple[Output, ...]) -> int | None:
+    """Of a module of one's own, what it gives as a row is logits; None where it gives something else."""
+    shape = outputs[0].shape
+    return source.num_classes or (shape[0] if len(shape) == 1 else None)

@@ -8,7 +8,7 @@ import numpy as np
 
 from mvit_deploy import images
 from mvit_deploy.bench.subject import Subject
-from mvit_deploy.verification import numeric_output
+from mvit_deploy.verification import numeric_outputs
 
 BATCH = 32  # decoded at a time, so that a folder of any size fits
 
@@ -59,7 +59,7 @@ def _counted(outcome: list[bool]) -> Accuracy:
 
 def _obstacle(subject: Subject, folders: set[str]) -> str:
     """Why a file's accuracy cannot be measured on these folders; empty when it can."""
-    labels, shape = subject.runner.interface.labels, numeric_output(subject.runner.interface).shape
+    labels, shape = subject.runner.interface.labels, numeric_outputs(subject.runner.interface)[0].shape
     if labels is None:
         return "no accuracy: there are no labels in the file"
     if len(shape) != 2 or shape[1] != len(labels):
@@ -84,5 +84,5 @@ def _outcomes(subjects: list[Subject], paths: list[Path], photos: dict[Path, str
 def _right(subject: Subject, pixels: list[np.ndarray], truth: list[int]) -> list[bool]:
     if not pixels:
         return []
-    outputs = subject.runner.run(np.stack(pixels))[numeric_output(subject.runner.interface).name]
+    outputs = subject.runner.run(np.stack(pixels))[numeric_outputs(subject.runner.interface)[0].name]
     return [bool(found == true) for found, true in zip(outputs.argmax(1), truth, strict=True)]

@@ -29,9 +29,14 @@ missing; 5 the checkpoint; 6 the converter, the disk or an internal error; 130 i
 )
 @click.option("--weights", metavar="random|PATH", default="random", show_default=True, help="A checkpoint of timm.")
 @click.option("--variant", metavar="|".join(VARIANTS), default=VARIANTS[0], show_default=True)
-@click.option("--num-classes", type=int, metavar="N", help="Default: from the weights, else 1000.")
+@click.option(
+    "--num-classes",
+    type=int,
+    metavar="N",
+    help="With the background, where a task has one. Default: the weights', else 1000, 81, 21.",
+)
 @click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="One label a line, put into the files.")
-@click.option("--image-size", metavar="N|HxW", help="Multiples of 32. Default: 256.")
+@click.option("--image-size", metavar="N|HxW", help="Multiples of 32. Default: 256, 320, 512 by task.")
 @click.option(
     "--verify-images",
     type=click.Path(path_type=Path),
@@ -62,6 +67,9 @@ missing; 5 the checkpoint; 6 the converter, the disk or an internal error; 130 i
 @click.option(
     "--min-ios", type=int, metavar="|".join(map(str, MIN_IOS)), help="Core ML only. Default: 16; 17 for w8a8."
 )
+@click.option("--raw-head", is_flag=True, help="Detection: locations and logits, without anchors and softmax.")
+@click.option("--upsample", is_flag=True, help="Segmentation: logits at the size of the image, not at 1/16.")
+@click.option("--argmax", is_flag=True, help="Segmentation: a map of classes instead of logits.")
 @click.option("--dynamic-batch", is_flag=True, help="ONNX only: leave the batch size free.")
 @click.option(
     "--io",

@@ -99,7 +99,7 @@ def _table(reports: list[Report]) -> Table:
 
 def _row(result: Report) -> tuple[str, ...]:
     artifact, verification = result.content["artifact"], result.content["verification"]
-    errors = verification["outputs"][0] if verification["outputs"] else {}
+    errors = _worst(verification["outputs"])
     size, runtime = artifact["size_bytes"], verification["runtime"]
     style = _STYLES.get(result.verdict, "red")
     verdict = "failed" if result.exit_code == 6 else result.verdict.replace("_", " ")
@@ -110,10 +110,23 @@ def _row(result: Report) -> tuple[str, ...]:
         "" if size is None else f"{size / 1e6:.2f}",
         _number(errors.get("rel_max"), ".1e"),
         _number(errors.get("sqnr_db"), ".1f"),
-        _number((verification["photos"] or {}).get("sqnr_db"), ".1f"),
+        _number(errors.get("photos_db"), ".1f"),
         _number(errors.get("top1_agreement"), ".1%"),
         _judge(runtime) if judged else "nobody here",
     )
+
+
+def _worst(outputs: list[dict[str, object]]) -> dict[str, float | None]:
+    """Of several outputs the largest error and the least of what is better when large; None where no output has it."""
+    photos = [output["photos"] or {} for output in outputs]
+    columns = {
+        "rel_max": (max, [output["rel_max"] for output in outputs]),
+        "sqnr_db": (min, [output["sqnr_db"] for output in outputs]),
+        "photos_db": (min, [each.get("sqnr_db") for each in photos]),
+        "top1_agreement": (min, [output["top1_agreement"] for output in outputs]),
+    }
+    known = {name: (worst, [v for v in values if v is not None]) for name, (worst, values) in columns.items()}
+    return {name: worst(values) if values else None for name, (worst, values) in known.items()}
 
 
 def _judge(runtime: dict[str, str]) -> str:

@@ -30,6 +30,7 @@ class Choice:
 class Quantizer:
     """Brings one network to integers.
 
+    fused has one output, on which everything is measured; end gives the network that is written, with the same layers.
     photos: float (count, 3, H, W) in [0, 1] and the module's colour order, or None: weights are then rounded to the
     nearest level.
     """
@@ -41,9 +42,10 @@ class Quantizer:
         photos: Tensor | None,
         choice: Choice,
         on_step: Callable[[str], None],
+        end: Callable[[nn.Module], nn.Module] = lambda module: module,
     ) -> None:
         """Raises: UsageError when the module cannot be followed or a layer of the choice is not there."""
-        self._on_step, self._photos, self._choice = on_step, photos, choice
+        self._on_step, self._photos, self._choice, self._end = on_step, photos, choice, end
         self._done: dict[str, Quantized] = {}  # by precision: the targets share them
         module = centred(fused)
         graph = Graph(module, size)
@@ -98,7 +100,7 @@ class Quantizer:
         """The network in the integers of a precision, for exporters. A new one each time."""
         if precision not in self._done:
             self._done[precision] = self._integers(precision)
-        return self._done[precision].form(copy.deepcopy(self._module), self._graph)
+        return self._done[precision].form(self._end(copy.deepcopy(self._module)), self._graph)
 
     def _integers(self, precision: str) -> Quantized:
         if self._photos is None:

@@ -9,7 +9,7 @@ from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.runtimes.tensors import run_in_batches
 from mvit_deploy.spec import InputSpec, Interface, OutputSpec, read_metadata
 
-_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8", "tensor(int32)": "int32"}
 
 
 class OnnxRunner:

@@ -85,14 +85,14 @@ def test_a_size_that_does_not_work_is_refused() -> None:
 
 
 class Fixed(torch.nn.Module):
-    """A detector that says the same of every image."""
+    """A head that says the same of every image."""
 
-    def __init__(self, locations: torch.Tensor, logits: torch.Tensor) -> None:
+    def __init__(self, *outputs: torch.Tensor) -> None:
         super().__init__()
-        self.locations, self.logits = locations, logits
+        self.outputs = outputs
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.locations, self.logits
+    def forward(self, *_: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.outputs
 
 
 def test_boxes_are_decoded_as_the_paper_has_it() -> None:
@@ -102,7 +102,10 @@ def test_boxes_are_decoded_as_the_paper_has_it() -> None:
     locations = torch.randn(1, len(anchors), 4, generator=draw)
     logits = torch.randn(1, len(anchors), 3, generator=draw)
 
-    boxes, scores = Decoded(Fixed(locations, logits), (64, 32))(torch.zeros(1, 3, 64, 32))
+    model = seeded_detector("xxs", 3)
+    model.head = Fixed(locations, logits)
+
+    boxes, scores = Decoded(model, (64, 32))(torch.zeros(1, 3, 64, 32))
 
     for place in range(0, len(anchors), 7):
         (x, y, w, h), (dx, dy, dw, dh) = anchors[place].tolist(), locations[0, place].tolist()

@@ -9,7 +9,7 @@ from mvit_deploy.nn.build import count_macs, count_parameters, seeded_segmenter
 from mvit_deploy.nn.channels_last import channels_last
 from mvit_deploy.nn.config import CONFIGS
 from mvit_deploy.nn.fuse import fuse
-from mvit_deploy.nn.heads.segmentation import ClassMap, Segmenter, Upsampled, segmenter
+from mvit_deploy.nn.heads.segmentation import Ended, Segmenter, segmenter
 
 # apple/ml-cvnets v0.1 with 21 classes at 512x512.
 PARAMETERS = {"xxs": 1_854_853, "xs": 2_944_069, "s": 6_357_941}
@@ -72,7 +72,7 @@ def test_upsampled_logits_and_class_maps_are_those_of_transformers_post_processi
     with torch.no_grad():
         output = twin(model)(image)
         (expected,) = transformers.MobileViTImageProcessor().post_process_semantic_segmentation(output, [(64, 96)])
-        upsampled, classes = Upsampled(model)(image), ClassMap(Upsampled(model))(image)
+        upsampled, classes = (Ended(model, upsampled=True, classes=flag)(image) for flag in (False, True))
 
     assert upsampled.shape == (1, 21, 64, 96)
     assert classes.shape == (1, 64, 96)
@@ -107,7 +107,7 @@ def test_unknown_strides_and_too_few_classes_are_refused() -> None:
 
 
 def test_no_shape_operator_is_in_an_export() -> None:
-    model, image = Upsampled(fuse(seeded_segmenter("xxs", 3))).eval(), torch.rand(1, 3, 96, 160)
+    model, image = Ended(fuse(seeded_segmenter("xxs", 3)), upsampled=True).eval(), torch.rand(1, 3, 96, 160)
 
     traced = {node.kind() for node in torch.jit.trace(model, image, check_trace=False).inlined_graph.nodes()}
     exported = {str(node.target) for node in torch.export.export(model, (image,)).graph.nodes}

@@ -71,8 +71,8 @@ class DetectionHead(nn.Module):
         point = self.pool_act(self.pool_conv(maps[-1].mean(dim=(2, 3), keepdim=True)))
         projected = [conv(x) for conv, x in zip(self.proj, (stride_16, stride_32), strict=True)]
         rows = [self._rows(predict(x)) for predict, x in zip(self.predict, [*projected, *maps[1:], point], strict=True)]
-        locations, logits = torch.cat(rows, dim=1).split((BOX, self.num_classes), dim=2)
-        return locations, logits
+        joined = torch.cat(rows, dim=1)
+        return joined[:, :, :BOX], joined[:, :, BOX:]
 
     def _rows(self, x: Tensor) -> Tensor:
         """A row for each anchor of each point. Shapes: (B, anchors * (4 + C), H, W) -> (B, H * W * anchors, 4 + C)."""
@@ -107,28 +107,41 @@ class Detector(nn.Module):
         return self.head(maps["layer_4"], maps["layer_5"])
 
 
-class Decoded(nn.Module):
-    """A detector that gives boxes and scores for images of one size; the anchors are constants.
+class Decoded(Detector):
+    """The same detector, its parts shared, that gives boxes and scores for images of one size; anchors are constants.
 
     Shapes: image (B, 3, H, W) -> boxes (B, A, 4), left, top, right and bottom in units of the image's sides, not
     clipped; scores (B, A, num_classes), a softmax over all classes with the background.
     Source: apple/ml-cvnets v0.1 misc/box_utils.py, convert_locations_to_boxes.
     """
 
-    def __init__(self, detector: nn.Module, image_size: tuple[int, int]) -> None:
-        super().__init__()
-        self.detector = detector
+    def __init__(self, detector: Detector, image_size: tuple[int, int]) -> None:
+        nn.Module.__init__(self)
+        self.backbone, self.head = detector.backbone, detector.head
         centres, sizes = anchors_of_image(image_size)[None].split((2, 2), dim=2)
         self.register_buffer("centres", centres.contiguous())  # (1, A, 2)
         self.register_buffer("steps", sizes * CENTRE_VARIANCE)
         self.register_buffer("half_sizes", sizes / 2)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        locations, logits = self.detector(image)
+        locations, logits = super().forward(image)
         shifts, growth = locations.split((2, 2), dim=2)
         centres = shifts * self.steps + self.centres
         half_sizes = (growth * SIZE_VARIANCE).exp() * self.half_sizes
         return torch.cat((centres - half_sizes, centres + half_sizes), dim=2), logits.softmax(dim=2)
+
+
+class Joined(Detector):
+    """The same detector with a row of numbers, for judging quantization by one output: locations and logits, each with
+    the weight of one. Shapes: image (B, 3, H, W) -> (B, A * (4 + num_classes))."""
+
+    def __init__(self, detector: Detector) -> None:
+        nn.Module.__init__(self)
+        self.backbone, self.head = detector.backbone, detector.head
+
+    def forward(self, image: Tensor) -> Tensor:
+        parts = [values.flatten(1) for values in super().forward(image)]
+        return torch.cat([values / int(values.shape[1]) ** 0.5 for values in parts], dim=1)
 
 
 def detector(mode: str, num_classes: int = COCO_CLASSES, *, dropout: float | None = None) -> Detector:

@@ -67,30 +67,24 @@ class Segmenter(nn.Module):
         return self.head(self.backbone(image))
 
 
-class Upsampled(nn.Module):
-    """A segmenter whose logits have the size of the image: bilinear, half-pixel centres.
+class Ended(Segmenter):
+    """The same segmenter, its parts shared, whose logits are brought to the size of the image (bilinear, half-pixel
+    centres), or which gives the class of each point, or both.
 
-    Shapes: image (B, 3, H, W) -> logits (B, num_classes, H, W).
+    Shapes: image (B, 3, H, W) -> logits (B, num_classes, h, w), or int32 (B, h, w); h and w those of the image where
+    upsampled.
     """
 
-    def __init__(self, segmenter: nn.Module) -> None:
-        super().__init__()
-        self.segmenter = segmenter
+    def __init__(self, segmenter: Segmenter, *, upsampled: bool = False, classes: bool = False) -> None:
+        nn.Module.__init__(self)
+        self.backbone, self.head, self.output_stride = segmenter.backbone, segmenter.head, segmenter.output_stride
+        self.upsampled, self.classes = upsampled, classes
 
     def forward(self, image: Tensor) -> Tensor:
-        return resize(self.segmenter(image), static_size(image)[1:])
-
-
-class ClassMap(nn.Module):
-    """A segmenter that gives the class of each point. Shapes: image (B, 3, H, W) -> int64 (B, h, w), h and w those of
-    the logits."""
-
-    def __init__(self, segmenter: nn.Module) -> None:
-        super().__init__()
-        self.segmenter = segmenter
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.segmenter(image).argmax(dim=1)
+        logits = super().forward(image)
+        if self.upsampled:
+            logits = resize(logits, static_size(image)[1:])
+        return logits.argmax(dim=1).int() if self.classes else logits
 
 
 def segmenter(
