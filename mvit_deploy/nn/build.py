@@ -4,11 +4,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mvit_deploy.nn.config import PAPER_CLASSES
+from mvit_deploy.nn.config import COCO_CLASSES, PAPER_CLASSES, VOC_CLASSES
 from mvit_deploy.nn.encoder import Attention
 from mvit_deploy.nn.heads.classification import Classifier, classifier
+from mvit_deploy.nn.heads.detection import DetectionHead, Detector, detector
+from mvit_deploy.nn.heads.segmentation import Segmenter, segmenter
 
 QK_GAIN = 3.0
+PREDICT_GAIN = 0.25
 
 
 def seeded_classifier(mode: str, num_classes: int = PAPER_CLASSES, *, seed: int = 0) -> Classifier:
@@ -18,12 +21,27 @@ def seeded_classifier(mode: str, num_classes: int = PAPER_CLASSES, *, seed: int 
     return model.eval()
 
 
+def seeded_detector(mode: str, num_classes: int = COCO_CLASSES, *, seed: int = 0) -> Detector:
+    """A detector likewise. num_classes counts the background."""
+    model = detector(mode, num_classes)
+    randomize(model, seed=seed)
+    return model.eval()
+
+
+def seeded_segmenter(mode: str, num_classes: int = VOC_CLASSES, *, output_stride: int = 16, seed: int = 0) -> Segmenter:
+    """A segmenter likewise. num_classes counts the background."""
+    model = segmenter(mode, num_classes, output_stride=output_stride)
+    randomize(model, seed=seed)
+    return model.eval()
+
+
 def randomize(model: nn.Module, *, seed: int) -> nn.Module:
     """Draw every parameter and statistic of a model anew, in place, so that a wrong graph shows in the output.
 
     Plain initialisation makes attention nearly uniform and normalisation the identity: swapped q and k, a lost scale
     or a wrong axis would go unseen. Here convolutions and linear layers are Kaiming-normal, q and k have three times
-    that gain, and the affines and statistics of BatchNorm and LayerNorm are far from 1 and 0.
+    that gain, and the affines and statistics of BatchNorm and LayerNorm are far from 1 and 0. What predicts boxes has a
+    quarter of it: the scores would be 0 and 1, the boxes a hundred times the image.
     """
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -32,6 +50,9 @@ def randomize(model: nn.Module, *, seed: int) -> nn.Module:
         for module in model.modules():
             if isinstance(module, Attention):
                 module.qkv.weight[: 2 * module.qkv.in_features] *= QK_GAIN
+            elif isinstance(module, DetectionHead):
+                for convolution in module.predictors:
+                    convolution.weight *= PREDICT_GAIN
     return model
 
 

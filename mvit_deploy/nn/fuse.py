@@ -1,8 +1,9 @@
 """The deployment form: a new module that computes the same with fewer operators.
 
 BatchNorm folds into its convolution, the q scale and the affine of LayerNorm into the linear layer behind them, the
-block's last LayerNorm affine into the 1x1 convolution behind fold, and q, k and v are transposed together. All folding
-is done in float64 and rounded once. The original is never modified.
+block's last LayerNorm affine into the 1x1 convolution behind fold, q, k and v are transposed together, and a
+segmenter's mean is projected before it is spread over the map. All folding is done in float64 and rounded once. The
+original is never modified.
 """
 
 import copy
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mvit_deploy.nn.encoder import Attention, FeedForward, MobileViTBlock, TransformerLayer
+from mvit_deploy.nn.heads.segmentation import SegmentationHead
 from mvit_deploy.nn.layers import ConvNorm
 from mvit_deploy.nn.patches import fold, resize, round_up, static_size, unfold
 
@@ -18,8 +20,8 @@ from mvit_deploy.nn.patches import fold, resize, round_up, static_size, unfold
 def fuse(model: nn.Module) -> nn.Module:
     """A copy of a model in which every part of ours has its deployment form, in eval mode, numerically equal.
 
-    Works on the backbone, the classifier and on a module of the user's own that contains them; parts that are not ours
-    are copied as they are. Parameters of the copy need no gradient.
+    Works on the backbone, the three networks with a head, and on a module of the user's own that contains them; parts
+    that are not ours are copied as they are. Parameters of the copy need no gradient.
     """
     fused = _fused(copy.deepcopy(model).eval())
     return fused.requires_grad_(False).eval()
@@ -106,7 +108,30 @@ class DeployBlock(nn.Module):
         return self.fusion(torch.cat((x, y), dim=1))
 
 
-_FORMS = {ConvNorm: fold_norm, MobileViTBlock: DeployBlock}
+class DeploySegmentationHead(nn.Module):
+    """SegmentationHead without dropout, the mean apart: its share of the projection is a product with one pixel, added
+    to all of them, which saves the copy over the map and a fifth of the projection's arithmetic.
+
+    Shapes: map (B, C, H, W) -> logits (B, num_classes, H, W).
+    """
+
+    def __init__(self, head: SegmentationHead) -> None:
+        super().__init__()
+        self.aspp = nn.ModuleList(fold_norm(view) for view in head.aspp)
+        self.pool_conv = fold_norm(head.pool_conv)
+        project, self.act = fold_norm(head.project)
+        of_mean = head.pool_conv.conv.out_channels
+        self.project = _convolution(project, project.weight[:, :-of_mean], project.bias)
+        self.project_mean = _convolution(project, project.weight[:, -of_mean:], None)
+        self.classify = head.classify
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = self.project_mean(self.pool_conv(x.mean(dim=(2, 3), keepdim=True)))  # (B, 256, 1, 1)
+        views = torch.cat([view(x) for view in self.aspp], dim=1)  # (B, 4 * 256, H, W)
+        return self.classify(self.act(self.project(views) + mean))
+
+
+_FORMS = {ConvNorm: fold_norm, MobileViTBlock: DeployBlock, SegmentationHead: DeploySegmentationHead}
 
 
 def _absorb_affine(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
@@ -135,10 +160,12 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     return linear
 
 
-def _convolution(like: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    conv = nn.Conv2d(
-        like.in_channels, like.out_channels, like.kernel_size, like.stride, like.padding, like.dilation, like.groups
-    )
+def _convolution(like: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
+    """A convolution with these weights; stride, padding, dilation and groups are those of another."""
+    out_channels, in_channels = len(weight), weight.shape[1] * like.groups
+    geometry = (like.kernel_size, like.stride, like.padding, like.dilation, like.groups)
+    conv = nn.Conv2d(in_channels, out_channels, *geometry, bias=bias is not None)
     conv.weight = nn.Parameter(weight.float())
-    conv.bias = nn.Parameter(bias.float())
+    if bias is not None:
+        conv.bias = nn.Parameter(bias.float())
     return conv
