@@ -4,7 +4,6 @@ import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -58,9 +57,11 @@ def first_tensor(output: object) -> Tensor:
 
 
 def from_weights(mode: str | None, weights: str, *, num_classes: int | None, seed: int) -> Reference:
-    """The paper's classifier with random weights or those of a checkpoint.
+    """The paper's classifier with random weights, or the network of a checkpoint with its weights.
 
-    Raises: UsageError for an unknown mode, or one that is missing or contradicts the weights; CheckpointError.
+    weights: "random", a file, a folder as transformers saves it, or hf:OWNER/NAME.
+    Raises: UsageError for an unknown mode, or one that is missing or contradicts the weights; CheckpointError;
+    MissingLibraryError for hf: without huggingface_hub.
     """
     if weights == "random":
         if mode is None:
@@ -68,11 +69,11 @@ def from_weights(mode: str | None, weights: str, *, num_classes: int | None, see
         model = seeded_classifier(mode, PAPER_CLASSES if num_classes is None else num_classes, seed=seed)
         facts = {"source": "random", "sha256": state_sha256(model), "seed": seed}
         return Reference(model, mode, "paper", "RGB", facts, (RANDOM_NOTICE.format(seed=seed),))
-    if weights.startswith("hf:"):
-        raise UsageError("--weights hf:REPO is not part of this version yet; give a file")
-    loaded = load_checkpoint(Path(weights), mode=mode, num_classes=num_classes)
+    loaded = load_checkpoint(weights, mode=mode, num_classes=num_classes)
+    if loaded.task not in ("classification", "backbone"):
+        raise UsageError(f"the weights are for {loaded.task}, which this version does not export")
     facts = {"source": weights, "sha256": loaded.sha256, "layout": loaded.source}
-    return Reference(loaded.model, loaded.model.mode, "paper", "RGB", facts, loaded.notes)
+    return Reference(loaded.model, loaded.mode, loaded.variant, "RGB", facts, loaded.notes)
 
 
 def from_module(module: nn.Module, *, color_order: str | None) -> Reference:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mvit_deploy import images, reference, report, runtimes
 from mvit_deploy.calibration import photos
-from mvit_deploy.errors import UsageError
+from mvit_deploy.errors import AbsentCheckpointError, UsageError
 from mvit_deploy.images import ImageSet
 from mvit_deploy.reference import Reference
 from mvit_deploy.spec import IO_TYPES, NEEDS_CALIBRATION, QUANTIZED, Contract, Interface
@@ -105,7 +105,10 @@ def reference_of(subject: Subject, interface: Interface) -> tuple[Reference | No
         path = _checkpoint(str(named), subject.path.parent)
         if path is None:
             return None, NO_REFERENCE.format(why=f"the report names {named}, which is not here")
-        source = reference.from_weights(None, str(path), num_classes=None, seed=0)
+        try:
+            source = reference.from_weights(None, path, num_classes=None, seed=0)
+        except AbsentCheckpointError as error:
+            return None, NO_REFERENCE.format(why=str(error))
     expected = subject.says("model", "weights", "sha256")
     changed = source.weights["sha256"] != expected
     if changed and named == "random":
@@ -115,9 +118,11 @@ def reference_of(subject: Subject, interface: Interface) -> tuple[Reference | No
     return source, f"the weights {named} have changed since the report" if changed else ""
 
 
-def _checkpoint(named: str, beside: Path) -> Path | None:
-    """The checkpoint that a report names: as seen from here, or from where the report lies."""
-    return next((path for path in (Path(named), beside / named) if path.is_file()), None)
+def _checkpoint(named: str, beside: Path) -> str | None:
+    """The checkpoint that a report names: as seen from here, or from where the report lies, or from the Hub."""
+    if named.startswith("hf:"):
+        return named
+    return next((str(path) for path in (Path(named), beside / named) if path.exists()), None)
 
 
 def missing_photos(subject: Subject, precision: str) -> str:

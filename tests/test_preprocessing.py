@@ -73,7 +73,7 @@ def test_pictures_are_prepared_as_timm_prepares_them(width: int, height: int) ->
     image = Image.fromarray(noise)
     long = int(284 * max(width, height) / min(width, height))
     resized = image.resize((long, 284) if width > height else (284, long), Image.Resampling.BICUBIC)
-    left, top = (int(round((side - 256) / 2.0)) for side in resized.size)
+    left, top = (round((side - 256) / 2) for side in resized.size)
     expected = np.asarray(resized.crop((left, top, left + 256, top + 256)))
 
     assert np.array_equal(preprocessing.apply(image, PUBLISHED["timm", "classification"], (256, 256)), expected)

@@ -59,7 +59,6 @@ def run(tmp_path: Path, capfd: pytest.CaptureFixture[str], **changes: object) ->
         ({"target": "tflite", "io": "uint"}, ["unknown io 'uint'", "float32, uint8, int8", "did you mean 'uint8'"]),
         ({"target": "tflite", "io": "uint8"}, ["--io uint8 belongs to precision w8a8 of target tflite"]),
         ({"presicion": "fp32"}, ["--presicion", "--precision"]),
-        ({"weights": "hf:apple/mobilevit-x-small"}, ["hf:REPO is not part of this version"]),
         ({"verify_images": "nowhere"}, ["nowhere is not a folder"]),
         ({"labels": "nowhere.txt"}, ["cannot read the labels in nowhere.txt"]),
     ],
