@@ -8,6 +8,7 @@ import numpy as np
 
 from mvit_deploy import images, reference, report, runtimes
 from mvit_deploy.calibration import photos
+from mvit_deploy.checkpoints import hub
 from mvit_deploy.errors import AbsentCheckpointError, UsageError
 from mvit_deploy.images import ImageSet
 from mvit_deploy.reference import Reference
@@ -120,7 +121,7 @@ def reference_of(subject: Subject, interface: Interface) -> tuple[Reference | No
 
 def _checkpoint(named: str, beside: Path) -> str | None:
     """The checkpoint that a report names: as seen from here, or from where the report lies, or from the Hub."""
-    if named.startswith("hf:"):
+    if named.startswith(hub.SCHEME):
         return named
     return next((str(path) for path in (Path(named), beside / named) if path.exists()), None)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvit_deploy.checkpoints.layouts import Recognised
+from mvit_deploy.checkpoints.networks import OUTPUT_STRIDES, PATCH_SIZE
 from mvit_deploy.checkpoints.strict import first_five
 from mvit_deploy.errors import CheckpointError
 from mvit_deploy.nn.config import CONFIGS, HEADS, NORM_EPS
@@ -13,11 +14,10 @@ from mvit_deploy.preprocessing import RESAMPLING, Preprocessing
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
-_STRIDES = {"classification": 32, "backbone": 32, "segmentation": 16}
 _PLACEHOLDER = re.compile(r"LABEL_\d+")  # transformers' label of a class that nobody named
+_FILTERS = {int(filter): name for name, filter in RESAMPLING.items()}  # Pillow's numbers, which transformers writes
 # What transformers takes where a setting is not in the file: class MobileViTImageProcessor, 4.x, whose filter is the
 # published one (5.x has bicubic).
-RESAMPLING_NAMES = {int(filter): name for name, filter in RESAMPLING.items()}
 _SHORT_SIDE, _CROP, _RESAMPLING = 224, 256, RESAMPLING["bilinear"]
 
 
@@ -82,14 +82,14 @@ def _expected_config(found: Recognised) -> dict[str, object]:
         "neck_hidden_sizes": [*widths, *(stage.channels for stage in config.stages), config.out_channels],
         "expand_ratio": config.expansion,
         "num_channels": 3,
-        "patch_size": 2,
+        "patch_size": PATCH_SIZE[0],
         "num_attention_heads": HEADS,
         "mlp_ratio": 2,
         "hidden_act": "silu",
         "conv_kernel_size": 3,
         "layer_norm_eps": NORM_EPS,
         "qkv_bias": True,
-        "output_stride": _STRIDES[found.layout.task],
+        "output_stride": OUTPUT_STRIDES[found.layout.task],
     }
     if found.num_classes is not None:
         expected["num_labels"] = found.num_classes
@@ -129,7 +129,7 @@ def preprocessing_of(settings: dict) -> Preprocessing:
         return Preprocessing(
             resize=_resize(settings.get("size", _SHORT_SIDE)) if settings.get("do_resize", True) else None,
             crop=_pair(settings.get("crop_size", _CROP)) if settings.get("do_center_crop", True) else None,
-            resampling=RESAMPLING_NAMES[settings.get("resample", _RESAMPLING)],
+            resampling=_FILTERS[settings.get("resample", _RESAMPLING)],
             color_order="BGR" if settings.get("do_flip_channel_order", True) else "RGB",
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -26,6 +26,8 @@ LAST_BIAS = {
     "detection": "head.predict.5.bias",
     "segmentation": "head.classify.bias",
 }
+OUTPUT_STRIDES = {"classification": 32, "detection": 32, "segmentation": 16, BACKBONE: 32}  # of the published ones
+PATCH_SIZE = (2, 2)
 _BOX_NUMBERS, _LAST_ANCHORS = 4, 4  # of a detector's last map: each anchor has 4 numbers of a box and all classes
 
 
@@ -65,11 +67,20 @@ def classes_of(task: str, bias: Tensor | None) -> int | None:
 
 
 def state_of(model: nn.Module, source: str, tasks: tuple[str, ...], variant: str = "paper") -> dict[str, Tensor]:
-    """A model's state dict, to be saved in a source's keys. Raises: UsageError when the source has no such network."""
+    """A model's state dict, to be saved in a source's keys.
+
+    Raises: UsageError when the source has no such network: another task or variant, or one that its keys would not tell
+    from the published one, with another output stride, channels of the image or patch size.
+    """
     task, backbone = task_of(model), getattr(model, "backbone", model)
     if task not in tasks or backbone.config.variant != variant:
         raise UsageError(f"{source} has no keys for {backbone.config.variant}'s {task}; it has: {', '.join(tasks)}")
-    return model.state_dict()
+    state = model.state_dict()
+    published = empty_state(task, backbone.config.mode, getattr(model, "num_classes", None), variant)
+    same_shapes = {key: t.shape for key, t in state.items()} == {key: t.shape for key, t in published.items()}
+    if not same_shapes or (backbone.output_stride, backbone.patch_size) != (OUTPUT_STRIDES[task], PATCH_SIZE):
+        raise UsageError(f"{source} has no keys for a {task} network other than the published one")
+    return state
 
 
 def with_stem_flipped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

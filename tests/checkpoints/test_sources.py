@@ -1,6 +1,8 @@
 """Every source, in every task: its own keys, its own colour order, and each weight back."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 
 from mvit_deploy.checkpoints import cvnets, huggingface, kornia, layouts, load_checkpoint, timm
 from mvit_deploy.errors import CheckpointError, UsageError
+from mvit_deploy.nn.backbone import MobileViT
+from mvit_deploy.nn.heads.segmentation import segmenter
 from tests.checkpoints.samples import CASES, CLASSES, model_for, module_of, published_shapes, saved, state
 
 PUBLISHED = [case for case in CASES if case != ("huggingface", "backbone")]  # whose keys are those without "mobilevit."
@@ -100,6 +104,18 @@ def test_what_a_source_has_not_cannot_be_saved_for_it() -> None:
             module.state_dict_for(model)
     with pytest.raises(UsageError, match="Linear is none of"):
         cvnets.state_dict_for(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(("module", "model"), [
+    (cvnets, lambda: segmenter("xxs", 3, output_stride=8)), (huggingface, lambda: MobileViT("xxs", in_channels=4)),
+    (huggingface, lambda: MobileViT("xxs", patch_size=(4, 4))),
+    (huggingface, lambda: MobileViT("xxs", last_conv=False)),
+], ids=["stride", "channels", "patch", "no last convolution"])  # fmt: skip
+def test_what_would_load_as_another_network_is_not_saved(
+    module: ModuleType, model: Callable[[], torch.nn.Module]
+) -> None:
+    with pytest.raises(UsageError, match="other than the published one"):
+        module.state_dict_for(model())
 
 
 @given(st.sampled_from(CASES), st.data())
