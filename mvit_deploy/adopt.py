@@ -9,7 +9,7 @@ import logging
 
 from torch import nn
 
-from mvit_deploy.checkpoints import huggingface, kornia, timm
+from mvit_deploy.checkpoints import kornia, layouts
 from mvit_deploy.errors import CheckpointError
 
 log = logging.getLogger(__name__)
@@ -55,12 +55,13 @@ def _from_hugging_face(module: nn.Module) -> nn.Module:
     config = module.config
     if (config.patch_size, config.output_stride, config.hidden_act) != (2, 32, "silu"):
         raise CheckpointError("its configuration is not the paper's")
-    return huggingface.load(module.state_dict())
+    return _rebuilt(module)
 
 
-def _from_timm(module: nn.Module) -> nn.Module:
+def _rebuilt(module: nn.Module) -> nn.Module:
+    """One of ours with the same weights, in the colour order that the module takes. Raises: CheckpointError."""
     tensors = module.state_dict()
-    return timm.load(tensors, timm.recognise(tensors)).eval()
+    return layouts.load(tensors, layouts.recognise(tensors))
 
 
 _KORNIA = ("kornia.models.vit_mobile.MobileViT", "kornia.contrib.vit_mobile.MobileViT")
@@ -69,5 +70,5 @@ _LOADERS = {
     **dict.fromkeys(_KORNIA, _from_kornia),
     f"{_HUGGING_FACE}.MobileViTForImageClassification": _from_hugging_face,
     f"{_HUGGING_FACE}.MobileViTModel": _from_hugging_face,
-    "timm.models.byobnet.ByobNet": _from_timm,
+    "timm.models.byobnet.ByobNet": _rebuilt,
 }

@@ -31,6 +31,10 @@ class CheckpointError(MvitError):
     exit_code = 5
 
 
+class AbsentCheckpointError(CheckpointError):
+    """A checkpoint that is named and cannot be had from here."""
+
+
 class ConversionError(MvitError):
     """The converter, the disk or something internal failed."""
 

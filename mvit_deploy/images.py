@@ -12,9 +12,9 @@ from PIL import Image
 
 from mvit_deploy.decoding import decode
 from mvit_deploy.errors import UsageError
+from mvit_deploy.preprocessing import LONGEST_RATIO, Preprocessing, apply, middle
 
 RESIZE_RATIO = 288 / 256  # short side before the centre crop, to the crop (apple/ml-cvnets v0.1 imagenet.py)
-LONGEST_RATIO = 32  # the most that is resized, to the crop: a strip 1 x 60000 would otherwise grow to 15 GB
 NOISE_COUNT = 4
 CHECKER_PX = 16
 LEAST_CALIBRATION = 8
@@ -72,7 +72,7 @@ def resize_and_crop(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """
     height, width = size
     scale = RESIZE_RATIO * max(height / image.height, width / image.width)
-    image = _middle(image, ceil(LONGEST_RATIO * width / scale), ceil(LONGEST_RATIO * height / scale))
+    image = middle(image, ceil(LONGEST_RATIO * width / scale), ceil(LONGEST_RATIO * height / scale))
     resized = image.resize(
         (max(width, round(image.width * scale)), max(height, round(image.height * scale))), Image.Resampling.BILINEAR
     )
@@ -80,18 +80,14 @@ def resize_and_crop(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(resized.crop((left, top, left + width, top + height)))
 
 
-def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
-    """At most width x height of an image, or one more where only so the centre stays where it is."""
-    left, top = (max(0, image.width - width) // 2, max(0, image.height - height) // 2)
-    return image.crop((left, top, image.width - left, image.height - top)) if left or top else image
-
-
-def prepare(path: Path, size: tuple[int, int]) -> np.ndarray:
+def prepare(path: Path, size: tuple[int, int], how: Preprocessing | None = None) -> np.ndarray:
     """An image file as a network takes it: decoded, resized and cropped to size = (height, width).
 
+    how: the preprocessing of the checkpoint's source, None for resize_and_crop.
     Shapes: -> uint8 (height, width, 3), RGB. Raises: UsageError when the file is not a readable image.
     """
-    return resize_and_crop(decode(path), size)
+    image = decode(path)
+    return resize_and_crop(image, size) if how is None else apply(image, how, size)
 
 
 def list_images(folder: Path) -> list[Path]:

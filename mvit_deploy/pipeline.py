@@ -31,7 +31,7 @@ def export(
     *,
     target: str | Iterable[str],
     precision: str | Iterable[str] | None = None,
-    task: str = "classification",
+    task: str | None = None,
     variant: str = "paper",
     weights: str | Path = "random",
     num_classes: int | None = None,

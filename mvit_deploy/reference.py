@@ -4,7 +4,6 @@ import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,11 +11,16 @@ from torch import Tensor, nn
 
 from mvit_deploy.adopt import is_kornia
 from mvit_deploy.checkpoints import load_checkpoint
+from mvit_deploy.checkpoints.networks import BACKBONE
 from mvit_deploy.errors import CheckpointError, UsageError
 from mvit_deploy.nn.backbone import MobileViT
 from mvit_deploy.nn.build import count_macs, count_parameters, seeded
 from mvit_deploy.nn.config import CONFIGS
 from mvit_deploy.nn.endings import ENDINGS, ended
+from mvit_deploy.nn.heads.classification import Classifier
+from mvit_deploy.nn.heads.detection import Detector
+from mvit_deploy.nn.heads.segmentation import Segmenter
+from mvit_deploy.spec import TASKS
 
 CUSTOM = "custom"
 RANDOM_NOTICE = "weights are random (seed {seed}): the file's predictions mean nothing"
@@ -39,6 +43,7 @@ class Reference:
     outputs: tuple[str, ...] = ()
     task: str = "classification"
     ending: str = ""
+    labels: tuple[str, ...] | None = None
 
     @property
     def num_classes(self) -> int | None:
@@ -76,29 +81,36 @@ def from_weights(
     *,
     num_classes: int | None,
     seed: int,
-    task: str = "classification",
+    task: str | None = None,
     variant: str = "paper",
 ) -> Reference:
     """A network of ours with random weights or those of a checkpoint, ending in what its head gives.
 
+    weights: "random", a file, a folder as transformers saves it, or hf:OWNER/NAME. task: None is what the weights are
+    for, classification of random ones.
     Raises: UsageError for an unknown mode, or a mode, task, variant or number of classes that is missing or contradicts
-    the weights; CheckpointError.
+    the weights; CheckpointError; MissingLibraryError for hf: without huggingface_hub.
     """
     if weights == "random":
         if mode is None:
             raise UsageError(f"--mode is needed with random weights; known: {', '.join(CONFIGS)}")
-        model = seeded(mode, task, variant, num_classes, seed=seed)
+        model = seeded(mode, task or TASKS[0], variant, num_classes, seed=seed)
         facts = {"source": "random", "sha256": state_sha256(model), "seed": seed}
-        return Reference(model, mode, variant, "RGB", facts, (RANDOM_NOTICE.format(seed=seed),), task=task)
-    if weights.startswith("hf:"):
-        raise UsageError("--weights hf:REPO is not part of this version yet; give a file")
-    loaded = load_checkpoint(Path(weights), mode=mode, num_classes=num_classes)
+        return Reference(model, mode, variant, "RGB", facts, (RANDOM_NOTICE.format(seed=seed),), task=task or TASKS[0])
+    loaded = load_checkpoint(weights, mode=mode, num_classes=num_classes)
+    found = TASKS[0] if loaded.task == BACKBONE else loaded.task
+    if task is not None and task != found:
+        raise UsageError(f"--task {task} contradicts the weights, which are for {loaded.task}")
     facts = {"source": weights, "sha256": loaded.sha256, "layout": loaded.source}
-    return Reference(loaded.model, loaded.model.mode, "paper", "RGB", facts, loaded.notes)
+    return Reference(
+        loaded.model, loaded.mode, loaded.variant, "RGB", facts, loaded.notes, task=found, labels=loaded.labels
+    )
 
 
 def with_ending(source: Reference, ending: str, image_size: tuple[int, int]) -> Reference:
-    """The reference for files whose graph ends in one of its task's ways."""
+    """The reference for files whose graph ends in one of its task's ways; one without a head of ours as it is."""
+    if not isinstance(source.module, Classifier | Detector | Segmenter):
+        return source
     module = ended(source.module, ending, image_size).eval()
     return replace(source, module=module, outputs=ENDINGS[source.task][ending], ending=ending)
 
@@ -119,6 +131,9 @@ def from_module(module: nn.Module, *, color_order: str | None) -> Reference:
         color_order = "BGR" if "transformers" in origins else "RGB"
     facts = {"source": f"module {type(module).__module__}.{type(module).__qualname__}", "sha256": state_sha256(copied)}
     variant = "kornia" if is_kornia(copied) else "paper"
+    if isinstance(copied, Detector | Segmenter):
+        task = "detection" if isinstance(copied, Detector) else "segmentation"
+        return Reference(copied, copied.mode, variant, color_order, facts, task=task)
     return Reference(FirstTensor(copied), mode_of(copied), variant, color_order, facts)
 
 

@@ -52,7 +52,7 @@ class Options:
 
     target: str | tuple[str, ...]
     precision: str | tuple[str, ...] | None = None
-    task: str = "classification"
+    task: str | None = None
     variant: str = "paper"
     weights: str = "random"
     num_classes: int | None = None
@@ -83,10 +83,9 @@ def plan(options: Options) -> tuple[list[Job], list[str]]:
 
     Raises: UsageError for an unknown or contradictory choice.
     """
-    for word, known, what in ((options.task, TASKS, "task"), (options.variant, VARIANTS, "variant")):
-        choose(word, known, what)
+    choose(options.task or TASKS[0], TASKS, "task")
+    choose(options.variant, VARIANTS, "variant")
     choose(options.io, IO_TYPES, "io")
-    ending_of(options)
     names = split_words(options.target)
     every = "all" in names
     targets = [target_named(name) for name in names if name != "all"]
@@ -164,13 +163,13 @@ def choose(word: str, known: Iterable[str], what: str) -> None:
         raise UsageError(f"unknown {what} {word!r}; known: {', '.join(known)}{did_you_mean(word, known)}")
 
 
-def ending_of(options: Options) -> str:
-    """How the graphs end, by the names of nn.endings. Raises: UsageError for an option of another task."""
+def ending_of(options: Options, task: str) -> str:
+    """How the graphs of a task end, by the names of nn.endings. Raises: UsageError for an option of another task."""
     tasks = {"raw_head": "detection", "upsample": "segmentation", "argmax": "segmentation"}
-    for option, task in tasks.items():
-        if getattr(options, option) and options.task != task:
-            raise UsageError(f"--{option.replace('_', '-')} belongs to --task {task}")
-    if options.task == "detection":
+    for option, owner in tasks.items():
+        if getattr(options, option) and task != owner:
+            raise UsageError(f"--{option.replace('_', '-')} belongs to --task {owner}, this is {task}")
+    if task == "detection":
         return "raw" if options.raw_head else "boxes"
     words = ["upsampled"] * options.upsample + ["classes"] * options.argmax
     return " ".join(words) or "logits"
@@ -216,6 +215,11 @@ def read_labels(
             f"Core ML's classifier needs labels that differ; given more than once: {', '.join(repeated[:5])}"
         )
     return labels
+
+
+def made_distinct(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Labels in which those that repeat an earlier one have their class behind them: ImageNet has two cranes."""
+    return tuple(f"{label} ({place})" if label in labels[:place] else label for place, label in enumerate(labels))
 
 
 def _label_lines(path: Path) -> tuple[str, ...]:

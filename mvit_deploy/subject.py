@@ -8,7 +8,8 @@ import numpy as np
 
 from mvit_deploy import images, reference, report, runtimes
 from mvit_deploy.calibration import photos
-from mvit_deploy.errors import UsageError
+from mvit_deploy.checkpoints import hub
+from mvit_deploy.errors import AbsentCheckpointError, UsageError
 from mvit_deploy.images import ImageSet
 from mvit_deploy.nn.endings import ENDINGS
 from mvit_deploy.reference import Reference
@@ -89,18 +90,17 @@ def reference_of(subject: Subject, interface: Interface) -> tuple[Reference | No
     Raises: CheckpointError, UsageError for weights that were given.
     """
     source, problem = _bare_reference_of(subject, interface)
-    ending = subject.says("model", "ending") or next(iter(ENDINGS[source.task])) if source is not None else ""
-    if source is None or source.task not in ENDINGS or source.variant == "kornia":
-        return source, problem
-    return reference.with_ending(source, str(ending), size_of(subject, interface)), problem
+    if source is None:
+        return None, problem
+    ending = str(subject.says("model", "ending") or next(iter(ENDINGS[source.task])))
+    return reference.with_ending(source, ending, size_of(subject, interface)), problem
 
 
 def _bare_reference_of(subject: Subject, interface: Interface) -> tuple[Reference | None, str]:
     options = subject.options
     classes = interface.outputs[-1].shape[-1] if len(interface.outputs[-1].shape) == 2 else None
     classes = subject.says("model", "num_classes") or classes
-    kind = {"task": str(subject.says("model", "task") or "classification")}
-    kind["variant"] = str(subject.says("model", "variant") or "paper")
+    kind = {"task": subject.says("model", "task"), "variant": subject.says("model", "variant") or "paper"}
     mode = options.mode or subject.says("model", "mode")
     seed = options.seed if options.seed is not None else subject.says("model", "weights", "seed")
     if options.weights is not None:
@@ -117,7 +117,10 @@ def _bare_reference_of(subject: Subject, interface: Interface) -> tuple[Referenc
         path = _checkpoint(str(named), subject.path.parent)
         if path is None:
             return None, NO_REFERENCE.format(why=f"the report names {named}, which is not here")
-        source = reference.from_weights(None, str(path), num_classes=None, seed=0, **kind)
+        try:
+            source = reference.from_weights(None, path, num_classes=None, seed=0, **kind)
+        except AbsentCheckpointError as error:
+            return None, NO_REFERENCE.format(why=str(error))
     expected = subject.says("model", "weights", "sha256")
     changed = source.weights["sha256"] != expected
     if changed and named == "random":
@@ -127,9 +130,11 @@ def _bare_reference_of(subject: Subject, interface: Interface) -> tuple[Referenc
     return source, f"the weights {named} have changed since the report" if changed else ""
 
 
-def _checkpoint(named: str, beside: Path) -> Path | None:
-    """The checkpoint that a report names: as seen from here, or from where the report lies."""
-    return next((path for path in (Path(named), beside / named) if path.is_file()), None)
+def _checkpoint(named: str, beside: Path) -> str | None:
+    """The checkpoint that a report names: as seen from here, or from where the report lies, or from the Hub."""
+    if named.startswith(hub.SCHEME):
+        return named
+    return next((str(path) for path in (Path(named), beside / named) if path.exists()), None)
 
 
 def missing_photos(subject: Subject, precision: str) -> str:

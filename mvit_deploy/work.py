@@ -17,7 +17,7 @@ from mvit_deploy.nn.endings import ended, measured
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.quantization.preparation import Quantizer, choice_of
 from mvit_deploy.reference import Reference
-from mvit_deploy.request import Job, Options, ending_of, parse_image_size, plan, read_labels
+from mvit_deploy.request import Job, Options, ending_of, made_distinct, parse_image_size, plan, read_labels
 from mvit_deploy.spec import DEFAULT_IMAGE_SIZE, Contract, Output
 
 Notify = Callable[[str], None]
@@ -70,9 +70,12 @@ def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: No
         on_step(f"skipped: {line}")
     for target in dict.fromkeys(job.target for job in jobs):
         targets.check_libraries(target, to_run=options.verify)
-    size = parse_image_size(DEFAULT_IMAGE_SIZE[options.task] if options.image_size is None else options.image_size)
-    check_image_size(*size)
-    source = _reference(model_or_mode, options, size)
+    asked = None if options.image_size is None else parse_image_size(options.image_size)
+    if asked is not None:
+        check_image_size(*asked)
+    source = _reference(model_or_mode, options)
+    size = asked or DEFAULT_IMAGE_SIZE[source.task]
+    source = reference.with_ending(source, ending_of(options, source.task), size)
     for note in source.notes:
         on_step(f"note: {note}")
     contract = _contract(source, options, size, jobs)
@@ -131,11 +134,11 @@ def _quantizer(
     return Quantizer(measured(fused), size, given, choice, on_step, end)
 
 
-def _reference(model_or_mode: nn.Module | str | None, options: Options, size: tuple[int, int]) -> Reference:
+def _reference(model_or_mode: nn.Module | str | None, options: Options) -> Reference:
     if not isinstance(model_or_mode, nn.Module):
         if options.color_order is not None:
             raise UsageError("color_order is for a module of your own; checkpoints are brought to RGB")
-        source = reference.from_weights(
+        return reference.from_weights(
             model_or_mode,
             options.weights,
             num_classes=options.num_classes,
@@ -143,7 +146,6 @@ def _reference(model_or_mode: nn.Module | str | None, options: Options, size: tu
             task=options.task,
             variant=options.variant,
         )
-        return source if source.variant == "kornia" else reference.with_ending(source, ending_of(options), size)
     if options.weights != "random" or options.num_classes is not None:
         raise UsageError("a module brings its own weights and classes; weights and num_classes are for a mode")
     return reference.from_module(model_or_mode, color_order=options.color_order)
@@ -152,12 +154,14 @@ def _reference(model_or_mode: nn.Module | str | None, options: Options, size: tu
 def _contract(source: Reference, options: Options, size: tuple[int, int], jobs: list[Job]) -> Contract:
     """Raises: UsageError when the module does not take the size, or labels are given and do not fit."""
     outputs = _outputs(source, size)
-    labels = None
+    needs_distinct = source.task == "classification" and any(job.target.name == "coreml" for job in jobs)
+    labels = source.labels
+    if labels is not None and needs_distinct:
+        labels = made_distinct(labels)
     if options.labels is not None:
         count = _num_classes(source, outputs)
         if count is None:
             raise UsageError(f"labels are for classes; this model's output has shape {(1, *outputs[0].shape)}")
-        needs_distinct = source.task == "classification" and any(job.target.name == "coreml" for job in jobs)
         has_background = source.task != "classification"
         labels = read_labels(options.labels, num_classes=count, distinct=needs_distinct, has_background=has_background)
     return Contract(

@@ -23,8 +23,14 @@ LAYERS = [
     {"mvit_deploy.interface", "mvit_deploy.reference", "mvit_deploy.report", "mvit_deploy.runtimes"},
     {"mvit_deploy.adopt", "mvit_deploy.parity", "mvit_deploy.chatter", "mvit_deploy.workplace"},
     {"mvit_deploy.checkpoints"},
-    {"mvit_deploy.nn", "mvit_deploy.images", "mvit_deploy.decoding", "mvit_deploy.calibration"},
-    {"mvit_deploy.spec", "mvit_deploy.errors", "mvit_deploy.hints", "mvit_deploy.charts"},
+    {
+        "mvit_deploy.nn",
+        "mvit_deploy.images",
+        "mvit_deploy.preprocessing",
+        "mvit_deploy.decoding",
+        "mvit_deploy.calibration",
+    },
+    {"mvit_deploy.spec", "mvit_deploy.errors", "mvit_deploy.hints", "mvit_deploy.charts", "mvit_deploy.detection"},
 ]
 # exporters write and never judge; they look at the network's forms and at the container format of TFLite files.
 EXPORTERS_MAY = (

@@ -10,10 +10,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mvit_deploy.checkpoints.strict import first_five
 from mvit_deploy.errors import CheckpointError
 
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # smoothed weights first: they are better
-PARALLEL_PREFIX = "module."
+# Smoothed weights first: they are better.
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
+DEEPEST = 4  # wrappers in wrappers; a pickled dictionary may hold itself
+PREFIXES = ("module.", "encoder.")  # of DataParallel, and of a backbone kept under that name in another model
 
 
 def sha256(path: Path) -> str:
@@ -32,8 +35,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         raise CheckpointError(f"no checkpoint at {path}")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     tensors, notes = _unwrap(content, path)
+    tensors = {key: t.float() if t.is_floating_point() else t for key, t in tensors.items()}
     _check_finite(tensors)
-    return {key: t.float() if t.is_floating_point() else t for key, t in tensors.items()}, tuple(notes)
+    return tensors, tuple(notes)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -77,23 +81,35 @@ def _first_line(error: Exception) -> str:
 
 
 def _unwrap(content: object, path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """Take the state dict out of a training checkpoint and the prefix of DataParallel off its keys."""
+    """Take the state dict out of a training checkpoint, however deep it lies, and common prefixes off its keys."""
     notes = []
-    for wrapper in WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-            notes.append(f"took the weights under {wrapper!r}")
+    for _ in range(DEEPEST):
+        wrapper = _wrapper_of(content)
+        if wrapper is None:
             break
-    if not isinstance(content, dict) or not content or not all(isinstance(t, Tensor) for t in content.values()):
+        content = content[wrapper]
+        notes.append(f"took the weights under {wrapper!r}")
+    if not _is_state_dict(content):
         raise CheckpointError(f"{path} holds no state dict of tensors")
-    if all(key.startswith(PARALLEL_PREFIX) for key in content):
-        content = {key.removeprefix(PARALLEL_PREFIX): tensor for key, tensor in content.items()}
-        notes.append(f"took the prefix {PARALLEL_PREFIX!r} off the keys")
+    while prefix := next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in content)), None):
+        content = {key.removeprefix(prefix): tensor for key, tensor in content.items()}
+        notes.append(f"took the prefix {prefix!r} off the keys")
     return content, notes
+
+
+def _is_state_dict(content: object) -> bool:
+    if not isinstance(content, dict) or not content:
+        return False
+    return all(isinstance(key, str) and isinstance(tensor, Tensor) for key, tensor in content.items())
+
+
+def _wrapper_of(content: object) -> str | None:
+    if not isinstance(content, dict):
+        return None
+    return next((wrapper for wrapper in WRAPPERS if isinstance(content.get(wrapper), dict)), None)
 
 
 def _check_finite(tensors: dict[str, Tensor]) -> None:
     bad = [key for key, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
     if bad:
-        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-        raise CheckpointError(f"NaN or infinity in {', '.join(bad[:5])}{more}")
+        raise CheckpointError(f"NaN or infinity in {first_five(bad)}")

@@ -1,29 +1,23 @@
-"""Hugging Face transformers' MobileViT: the paper's network, q, k and v apart.
+"""Hugging Face transformers' MobileViT: the paper's network, q, k and v apart, BGR as published.
 
 Source: huggingface/transformers src/transformers/models/mobilevit/modeling_mobilevit.py.
 """
 
 import re
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from mvit_deploy.checkpoints.strict import load_strictly
-from mvit_deploy.errors import CheckpointError
-from mvit_deploy.nn.backbone import MobileViT
-from mvit_deploy.nn.config import mode_of_width
-from mvit_deploy.nn.heads.classification import Classifier
+from mvit_deploy.checkpoints.networks import BACKBONE, state_of, with_stem_flipped
 
-_PREFIX = "mobilevit."
-_LAST_CONV = "conv_1x1_exp.convolution.weight"
-_QUERY = re.compile(r"(.*\.attention\.)attention\.query\.(weight|bias)")
-_SEGMENTATION_PARTS = {
-    "aspp": "aspp.convs",
-    "pool_conv": "aspp.convs.4.conv_1x1",
-    "project": "aspp.project",
-    "classify": "classifier.convolution",
-}
-_QKV = ("query", "key", "value")
+NAME = "huggingface"
+TASKS = ("classification", "segmentation", BACKBONE)
+VARIANT = "paper"
+COLOR_ORDER = "BGR"
+_PREFIX = "mobilevit."  # of the backbone inside a model with a head
+_JOINED = ".attention.qkv."
+_APART = ("query", "key", "value")  # the rows of ours, in this order
 _PARTS = {
     "expand": "expand_1x1",
     "depthwise": "conv_3x3",
@@ -39,70 +33,66 @@ _PARTS = {
     "ffn.fc1": "intermediate.dense",
     "ffn.fc2": "output.dense",
 }
+_HEAD_PARTS = {
+    "head.fc": "classifier",
+    "head.aspp": "segmentation_head.aspp.convs",
+    "head.pool_conv": "segmentation_head.aspp.convs.4.conv_1x1",
+    "head.project": "segmentation_head.aspp.project",
+    "head.classify": "segmentation_head.classifier.convolution",
+}
 
 
-def load(tensors: dict[str, Tensor]) -> Classifier | MobileViT:
-    """The classifier, or the backbone where the tensors have no classifier, with these weights, in eval mode.
-
-    The colour order is left as it is: BGR in the published checkpoints.
-    Raises: CheckpointError unless the tensors are those of transformers' class, every key and shape.
-    """
-    has_head = "classifier.weight" in tensors
-    prefix = _PREFIX if has_head else ""
-    last = tensors.get(prefix + _LAST_CONV)
-    mode = None if last is None else mode_of_width(len(last))
-    if mode is None:
-        raise CheckpointError(f"not transformers' MobileViT: no {prefix}{_LAST_CONV} of a known width")
-    backbone = MobileViT(mode)
-    model: nn.Module = Classifier(backbone, len(tensors["classifier.weight"])) if has_head else backbone
-    load_strictly(model, join_qkv(tensors), lambda ours: key_of(ours, prefix))
-    return model.eval()
-
-
-def join_qkv(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with each query, key and value joined to one "qkv"."""
-    joined = dict(tensors)
-    for key in tensors:
-        if match := _QUERY.fullmatch(key):
-            parts = [f"{match[1]}attention.{part}.{match[2]}" for part in _QKV]
-            if all(part in joined for part in parts):
-                joined[f"{match[1]}qkv.{match[2]}"] = torch.cat([joined.pop(part) for part in parts])
-    return joined
-
-
-def key_of(ours: str, prefix: str = _PREFIX) -> str:
+def key_of(ours: str) -> str:
     """transformers' key for one of ours, with q, k and v joined."""
-    if ours.startswith("head.fc."):
-        return ours.replace("head.fc", "classifier")
     if ours.startswith("head."):
-        return _key_of_segmentation_head(ours.removeprefix("head."))
+        part, leaf = re.fullmatch(r"(head\.\w+)\.(.+)", ours).groups()
+        return f"{_HEAD_PARTS[part]}.{_with_their_parts(leaf)}"
     name = ours.removeprefix("backbone.")
     name = re.sub(r"\blocal_proj\.", "conv_1x1.conv.", name)
-    for part, theirs in _PARTS.items():
-        name = re.sub(rf"(?<![\w]){re.escape(part)}\.", f"{theirs}.", name)
-    name = re.sub(r"\.transformer\.(\d)", r".transformer.layer.\1", name)
+    name = re.sub(r"\.transformer\.(\d)", r".transformer.layer.\1", _with_their_parts(name))
     name = re.sub(r"^layer_([12])\.", lambda m: f"encoder.layer.{int(m[1]) - 1}.layer.", name)
     name = re.sub(r"^layer_([345])\.0\.", lambda m: f"encoder.layer.{int(m[1]) - 1}.downsampling_layer.", name)
     name = re.sub(r"^layer_([345])\.1\.", lambda m: f"encoder.layer.{int(m[1]) - 1}.", name)
     name = re.sub(r"^stem\.", "conv_stem.", re.sub(r"^conv_exp\.", "conv_1x1_exp.", name))
-    return prefix + name
+    return (_PREFIX if ours.startswith("backbone.") else "") + name
+
+
+def _with_their_parts(name: str) -> str:
+    for part, theirs in _PARTS.items():
+        name = re.sub(rf"(?<![\w]){re.escape(part)}\.", f"{theirs}.", name)
+    return name
+
+
+def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of one of our networks under transformers' keys, in whatever colour order they are."""
+    renamed = {}
+    for key, tensor in state.items():
+        name = key_of(key)
+        rows = tensor.chunk(3) if _JOINED in name else (tensor,)
+        renamed |= zip(_names(name), rows, strict=True)
+    return renamed
+
+
+def restore(tensors: Mapping[str, Tensor], ours: Iterable[str]) -> dict[str, Tensor]:
+    """transformers' tensors under our keys, those of ours that are there."""
+    theirs = {key: _names(key_of(key)) for key in ours}
+    there = {key: names for key, names in theirs.items() if all(name in tensors for name in names)}
+    return {
+        key: tensors[names[0]] if len(names) == 1 else torch.cat([tensors[name] for name in names])
+        for key, names in there.items()
+    }
+
+
+def _names(joined: str) -> tuple[str, ...]:
+    """One key, or those of query, key and value."""
+    if _JOINED not in joined:
+        return (joined,)
+    return tuple(joined.replace(_JOINED, f".attention.attention.{part}.") for part in _APART)
 
 
 def state_dict_for(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a classifier, segmenter or backbone under transformers' keys, q, k and v apart.
+    """A model's tensors as a transformers checkpoint has them, BGR as the published ones.
 
-    The colour order is left as it is.
+    Raises: UsageError for a module that is not ours, or a detector, which transformers has not.
     """
-    prefix = "" if isinstance(model, MobileViT) else _PREFIX
-    state = {}
-    for key, tensor in model.state_dict().items():
-        name = key_of(key, prefix)
-        parts = zip(_QKV, tensor.chunk(3), strict=True) if ".qkv." in name else [("", tensor)]
-        state |= {name.replace(".qkv.", f".attention.{part}."): rows for part, rows in parts}
-    return state
-
-
-def _key_of_segmentation_head(ours: str) -> str:
-    name = ours.replace(".conv.", ".convolution.").replace(".bn.", ".normalization.")
-    part, _, rest = name.partition(".")
-    return f"segmentation_head.{_SEGMENTATION_PARTS[part]}.{rest}"
+    return rename(with_stem_flipped(state_of(model, NAME, TASKS)))

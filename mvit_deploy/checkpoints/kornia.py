@@ -4,16 +4,21 @@ Source: kornia 0.9.0 kornia/models/vit_mobile.py (kornia/contrib/vit_mobile.py b
 """
 
 import re
+from collections.abc import Iterable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mvit_deploy.checkpoints.strict import load_strictly
+from mvit_deploy.checkpoints.networks import BACKBONE, state_of
+from mvit_deploy.checkpoints.strict import check
 from mvit_deploy.errors import CheckpointError
 from mvit_deploy.nn.backbone import MobileViT
 from mvit_deploy.nn.config import mode_of_width
 
-_LAST_CONV = "conv2.0.weight"
+NAME = "kornia"
+TASKS = (BACKBONE,)
+VARIANT = "kornia"
+COLOR_ORDER = "RGB"
 _INVERTED = {"1.0": 0, "2.0": 1, "2.1": 2, "2.2": 3, "3.0": 4, "4.0": 5, "5.0": 6}  # layer.block -> index in mv2
 _BLOCK_PARTS = {"local_conv": "conv1", "local_proj": "conv2", "proj": "conv3", "fusion": "conv4"}
 _CONVOLUTIONS = {"expand": (0, 1), "depthwise": (3, 4), "reduce": (6, 7)}  # positions of conv and bn
@@ -27,17 +32,18 @@ _LAYER_PARTS = {
 }
 
 
-def load(tensors: dict[str, Tensor], patch_size: tuple[int, int] = (2, 2)) -> MobileViT:
-    """Kornia's variant of the backbone with these weights, in eval mode.
+def load(tensors: Mapping[str, Tensor], patch_size: tuple[int, int]) -> MobileViT:
+    """The backbone with a module's weights, for its patch size and channels of the image, which may be any; eval mode.
 
     Raises: CheckpointError unless the tensors are those of Kornia's class, every key and shape.
     """
-    last, stem = tensors.get(_LAST_CONV), tensors.get("conv1.0.weight")
+    last, stem = tensors.get("conv2.0.weight"), tensors.get("conv1.0.weight")
     mode = None if last is None or stem is None else mode_of_width(len(last))
     if mode is None:
-        raise CheckpointError(f"not Kornia's MobileViT: no {_LAST_CONV} of a known width")
-    model = MobileViT(mode, in_channels=stem.shape[1], patch_size=patch_size, variant="kornia")
-    load_strictly(model, {key: _shortcut_first(key, tensor) for key, tensor in tensors.items()}, key_of)
+        raise CheckpointError("not Kornia's MobileViT: no conv2.0.weight of a known width")
+    model = MobileViT(mode, in_channels=stem.shape[1], patch_size=patch_size, variant=VARIANT)
+    check(tensors, rename(model.state_dict()), f"Kornia's {mode}")
+    model.load_state_dict(restore(tensors, model.state_dict()), strict=False)
     return model.eval()
 
 
@@ -54,8 +60,24 @@ def key_of(ours: str) -> str:
     return name.replace(".conv.", ".0.").replace(".bn.", ".1.")
 
 
-def _shortcut_first(key: str, tensor: Tensor) -> Tensor:
+def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our tensors of this variant under Kornia's keys."""
+    return {key_of(key): _halves_swapped(key_of(key), tensor) for key, tensor in state.items()}
+
+
+def restore(tensors: Mapping[str, Tensor], ours: Iterable[str]) -> dict[str, Tensor]:
+    """Kornia's tensors under our keys, those of ours that are there."""
+    theirs = {key: key_of(key) for key in ours}
+    return {key: _halves_swapped(name, tensors[name]) for key, name in theirs.items() if name in tensors}
+
+
+def _halves_swapped(key: str, tensor: Tensor) -> Tensor:
     """Kornia joins (global, shortcut) before the fusion, the paper (shortcut, global): swap the halves of the input."""
     if not re.fullmatch(r"mvit\.\d\.conv4\.0\.weight", key):
         return tensor
     return torch.cat(tensor.chunk(2, dim=1)[::-1], dim=1)
+
+
+def state_dict_for(model: nn.Module) -> dict[str, Tensor]:
+    """A backbone's tensors as Kornia's class has them. Raises: UsageError for any but one of variant kornia."""
+    return rename(state_of(model, NAME, TASKS, VARIANT))

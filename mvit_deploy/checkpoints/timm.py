@@ -4,17 +4,16 @@ Source: huggingface/pytorch-image-models timm/models/mobilevit.py and byobnet.py
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
-from mvit_deploy.checkpoints.strict import load_strictly
-from mvit_deploy.errors import CheckpointError
-from mvit_deploy.nn.config import mode_of_width
-from mvit_deploy.nn.heads.classification import Classifier, classifier
+from mvit_deploy.checkpoints.networks import state_of
 
-_LAST_CONV = "final_conv.conv.weight"
-_HEAD = "head.fc.weight"
+NAME = "timm"
+TASKS = ("classification",)
+VARIANT = "paper"
+COLOR_ORDER = "RGB"
 _BLOCK_PARTS = {
     "local_conv": "conv_kxk",
     "local_proj": "conv_1x1",
@@ -25,39 +24,6 @@ _BLOCK_PARTS = {
     "reduce": "conv3_1x1",
 }
 _LAYER_PARTS = {"attention.qkv": "attn.qkv", "attention.out": "attn.proj", "ffn.fc1": "mlp.fc1", "ffn.fc2": "mlp.fc2"}
-
-
-@dataclass(frozen=True)
-class Recognised:
-    """What a checkpoint's tensors say they are."""
-
-    mode: str
-    num_classes: int
-
-
-def recognise(tensors: dict[str, Tensor]) -> Recognised:
-    """Mode and number of classes by the shapes of the last convolution and the head.
-
-    Raises: CheckpointError when these keys are missing or fit no mode, with the first keys of the file.
-    """
-    missing = [key for key in (_LAST_CONV, _HEAD) if key not in tensors]
-    if missing:
-        raise CheckpointError(
-            f"not a timm MobileViT classifier: missing {', '.join(missing)}; "
-            f"the file has {len(tensors)} tensors, first: {', '.join(list(tensors)[:5])}"
-        )
-    channels = tensors[_LAST_CONV].shape[0]
-    mode = mode_of_width(channels)
-    if mode is None or tensors[_HEAD].dim() != 2:
-        raise CheckpointError(f"no mode of MobileViT has {channels} channels in {_LAST_CONV} and such a head")
-    return Recognised(mode, tensors[_HEAD].shape[0])
-
-
-def load(tensors: dict[str, Tensor], found: Recognised) -> Classifier:
-    """A classifier with these weights. Raises: CheckpointError unless every key and every shape fits."""
-    model = classifier(found.mode, found.num_classes)
-    load_strictly(model, tensors, key_of)
-    return model
 
 
 def key_of(ours: str) -> str:
@@ -77,6 +43,16 @@ def _rename_block_part(match: re.Match) -> str:
     return f".{_BLOCK_PARTS.get(match[1], match[1])}."
 
 
+def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our tensors under timm's keys."""
+    return {key_of(key): tensor for key, tensor in state.items()}
+
+
+def restore(tensors: Mapping[str, Tensor], ours: Iterable[str]) -> dict[str, Tensor]:
+    """timm's tensors under our keys, those of ours that are there."""
+    return {key: tensors[key_of(key)] for key in ours if key_of(key) in tensors}
+
+
 def state_dict_for(model: nn.Module) -> dict[str, Tensor]:
-    """A classifier's tensors under timm's keys, to be saved as a timm checkpoint."""
-    return {key_of(key): tensor for key, tensor in model.state_dict().items()}
+    """A classifier's tensors as a timm checkpoint has them. Raises: UsageError for any other module."""
+    return rename(state_of(model, NAME, TASKS))

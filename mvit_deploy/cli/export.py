@@ -20,7 +20,7 @@ missing; 5 the checkpoint; 6 the converter, the disk or an internal error; 130 i
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--mode", metavar="xxs|xs|s", help="The network; may be left out with --weights.")
 @click.option("--target", metavar="|".join([*TARGETS, "all"]), help="One or more, separated by commas. Required.")
-@click.option("--task", metavar="|".join(TASKS), default=TASKS[0], show_default=True)
+@click.option("--task", metavar="|".join(TASKS), help=f"Default: what the weights are for, else {TASKS[0]}.")
 @click.option(
     "--precision",
     metavar="|".join(PRECISIONS),

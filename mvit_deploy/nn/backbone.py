@@ -46,6 +46,7 @@ class MobileViT(nn.Module):
         self.config = config
         self.in_channels = in_channels
         self.patch_size = tuple(patch_size)
+        self.output_stride = output_stride
         first, second, third = config.stages
         self.stem = ConvNorm(in_channels, config.stem_channels, 3, stride=2)
         self.layer_1 = _stage(_inverted(config, config.stem_channels, config.channels_1))

@@ -6,11 +6,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mvit_deploy.errors import UsageError
 from mvit_deploy.nn.backbone import MobileViT
-from mvit_deploy.nn.config import PAPER_CLASSES
+from mvit_deploy.nn.config import COCO_CLASSES, PAPER_CLASSES, VOC_CLASSES
 from mvit_deploy.nn.encoder import Attention
 from mvit_deploy.nn.heads.classification import Classifier, classifier
-from mvit_deploy.nn.heads.detection import COCO_CLASSES, Detector, detector
-from mvit_deploy.nn.heads.segmentation import VOC_CLASSES, Segmenter, segmenter
+from mvit_deploy.nn.heads.detection import Detector, detector
+from mvit_deploy.nn.heads.segmentation import Segmenter, segmenter
 
 QK_GAIN = 3.0
 PREDICTION_GAIN = 0.25
@@ -31,9 +31,9 @@ def seeded(mode: str, task: str, variant: str, num_classes: int | None, *, seed:
 
 
 def seeded_kornia(mode: str, *, seed: int = 0) -> MobileViT:
-    """Kornia's variant of the backbone, calm as a segmenter, its q and k at their usual gain: its attention has an eighth
-    of the width, and with more fp32 itself would lose its way."""
-    return randomize(MobileViT(mode, variant="kornia"), seed=seed, qk_gain=1.0, level=CALM_LEVEL).eval()
+    """Kornia's variant of the backbone, calmer still than a segmenter, its q and k at their usual gain: with more, fp32
+    itself would lose its way in its narrow attention."""
+    return randomize(MobileViT(mode, variant="kornia"), seed=seed, qk_gain=1.0, level=2 * CALM_LEVEL).eval()
 
 
 def seeded_classifier(mode: str, num_classes: int = PAPER_CLASSES, *, seed: int = 0) -> Classifier:

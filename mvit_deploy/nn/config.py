@@ -10,6 +10,8 @@ HEADS = 4
 STRIDE = 32  # of the last map; image sizes are multiples of it
 NORM_EPS = 1e-5  # of BatchNorm and LayerNorm alike
 PAPER_CLASSES = 1000  # ImageNet-1k
+COCO_CLASSES = 81  # the background, class 0, and COCO's 80
+VOC_CLASSES = 21  # the background, class 0, and Pascal VOC's 20
 
 
 @dataclass(frozen=True)

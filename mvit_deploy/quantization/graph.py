@@ -31,13 +31,15 @@ Change = Callable[[fx.Node, Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A convolution or linear layer. name: of its module; module names the activation behind it, "" where none is."""
+    """A convolution or linear layer. name: of its module; activation: name of the SiLU behind it, "" where none is;
+    is_rectified: a ReLU is behind it."""
 
     name: str
     node: fx.Node
     weight: str
     bias: str | None
     activation: str
+    is_rectified: bool = False
 
     @property
     def is_conv(self) -> bool:
@@ -92,7 +94,8 @@ class Graph:
         name = str(weight.target).rpartition(".")[0]
         user = next(iter(node.users)) if len(node.users) == 1 else None
         activation = _module_of(user) if user is not None and user.target == ATEN.silu.default else ""
-        return Layer(name, node, weight.name, None if bias is None else bias.name, activation)
+        is_rectified = user is not None and user.target == ATEN.relu.default
+        return Layer(name, node, weight.name, None if bias is None else bias.name, activation, is_rectified)
 
     def producer(self, node: fx.Node) -> str:
         """The value that operators of layout alone lead from to an operator's input."""

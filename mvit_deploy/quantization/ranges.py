@@ -15,7 +15,7 @@ IMAGE = Range(0.0, 1.0)
 def observed(graph: Graph, photos: Tensor, layers: Iterable[Layer], equalized: frozenset[str]) -> dict[str, Range]:
     """The range of every value that enters or leaves one of the layers, by the value's name.
 
-    What SiLU takes is cut at -8, where SiLU is dead; an equalized layer's output lies in [-1, 1].
+    What SiLU takes is cut at -8, where SiLU is dead, what ReLU takes at 0; an equalized layer's output lies in [-1, 1].
     """
     lows, highs = {graph.input: IMAGE.low}, {graph.input: IMAGE.high}
     chosen = list(layers)
@@ -34,6 +34,8 @@ def observed(graph: Graph, photos: Tensor, layers: Iterable[Layer], equalized: f
             lows[name], highs[name] = max(lows[name], -1.0), min(highs[name], 1.0)
         elif layer.activation:
             lows[name] = max(lows[name], -DEAD)
+        elif layer.is_rectified:
+            lows[name] = 0.0
     return {name: Range(lows[name], highs[name]) for name in wanted}
 
 

@@ -104,7 +104,58 @@ def test_nan_and_infinity_are_refused_and_the_tensor_named(tmp_path: Path, bad: 
         files.read_tensors(path)
 
 
-@pytest.mark.parametrize("content", [{}, [1, 2], {"w": "text"}, {"epoch": 1}, torch.zeros(3)])
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+def test_a_nan_of_narrow_floats_is_refused(tmp_path: Path, kind: torch.dtype) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"spoiled": torch.tensor([1.0, float("nan")]).to(kind)}, path)
+
+    with pytest.raises(CheckpointError, match="NaN or infinity in spoiled"):
+        files.read_tensors(path)
+
+
+def test_what_float32_cannot_hold_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"huge": torch.tensor([1e300], dtype=torch.float64)}, path)
+
+    with pytest.raises(CheckpointError, match="NaN or infinity in huge"):
+        files.read_tensors(path)
+
+
+def test_wrappers_in_wrappers_and_prefixes_are_taken_off_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"epoch": 1, "state_dict": {"model": {"module.encoder.w": torch.ones(2)}}}, path)
+
+    tensors, notes = files.read_tensors(path)
+
+    assert list(tensors) == ["w"]
+    assert notes == (
+        "took the weights under 'state_dict'",
+        "took the weights under 'model'",
+        "took the prefix 'module.' off the keys",
+        "took the prefix 'encoder.' off the keys",
+    )
+
+
+def test_smoothed_weights_are_taken_before_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"state_dict": {"w": torch.zeros(1)}, "state_dict_ema": {"w": torch.ones(1)}}, path)
+
+    tensors, notes = files.read_tensors(path)
+
+    assert tensors["w"].item() == 1
+    assert notes == ("took the weights under 'state_dict_ema'",)
+
+
+def test_a_dictionary_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    path, content = tmp_path / "x.pth", {}
+    content["model"] = content
+    torch.save(content, path)
+
+    with pytest.raises(CheckpointError, match="no state dict"):
+        files.read_tensors(path)
+
+
+@pytest.mark.parametrize("content", [{1: torch.zeros(1)}, {}, [1, 2], {"w": "text"}, {"epoch": 1}, torch.zeros(3)])
 def test_a_file_without_a_state_dict_is_refused(tmp_path: Path, content: object) -> None:
     path = tmp_path / "x.pth"
     torch.save(content, path)

@@ -25,7 +25,7 @@ def hugging_face_twin(model: Classifier) -> torch.nn.Module:
             num_labels=model.num_classes,
         )
     )
-    twin.load_state_dict(huggingface.state_dict_for(model), strict=True)
+    twin.load_state_dict(huggingface.rename(model.state_dict()), strict=True)
     return twin.eval()
 
 

@@ -1,18 +1,24 @@
 """SSDLite: counts, anchors and decoding as published; a deployment form that computes the same."""
 
 import math
+import re
+from functools import cache
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from mvit_deploy.errors import ShapeError, UsageError
 from mvit_deploy.nn.anchors import anchors_of_image, anchors_per_point, map_sizes
+from mvit_deploy.nn.backbone import MobileViT
 from mvit_deploy.nn.build import count_macs, count_parameters, seeded_detector
 from mvit_deploy.nn.channels_last import channels_last
 from mvit_deploy.nn.fuse import fuse
-from mvit_deploy.nn.heads.detection import Decoded, detector
+from mvit_deploy.nn.heads.detection import Decoded, Detector, detector
+from mvit_deploy.parity import TOLERANCES
 
 # apple/ml-cvnets v0.1 with 81 classes at 320x320.
 PARAMETERS = {"xxs": 1_755_050, "xs": 2_742_042, "s": 5_738_826}
@@ -80,6 +86,10 @@ def test_the_maps_have_the_sizes_that_the_anchors_are_made_for() -> None:
 def test_a_size_that_does_not_work_is_refused() -> None:
     with pytest.raises(ShapeError, match="multiples of 32"):
         anchors_of_image((320, 300))
+    with pytest.raises(ShapeError, match="anchors are those of a 64x96 image, not of 96x64"):
+        Decoded(seeded_detector("xxs", 3), (64, 96))(torch.zeros(1, 3, 96, 64))
+    with pytest.raises(UsageError, match="output stride 32, not 16"):
+        Detector(MobileViT("xxs", output_stride=16), 5)
     with pytest.raises(UsageError, match="at least one class"):
         detector("xxs", 1)
 
@@ -147,3 +157,148 @@ def test_no_shape_operator_is_in_an_export() -> None:
 
     assert not traced & {"aten::size", "aten::Int", "prim::NumToTensor", "prim::If", "prim::Loop"}
     assert not any("sym_size" in target for target in exported)
+
+
+# The head, part by part
+
+CLASSES = 5
+# What has weights in the head, by the names that loaders of checkpoints rest on.
+HEAD_MODULES = (
+    [f"extra.{i}.{part}" for i in range(3) for part in ("depthwise", "pointwise")]
+    + ["pool_conv", "proj.0", "proj.1"]
+    + [f"predict.{i}.{part}" for i in range(5) for part in ("depthwise", "pointwise")]
+    + ["predict.5"]
+)
+
+
+@cache
+def sensitive_detector(mode: str = "xxs", num_classes: int = CLASSES) -> Detector:
+    """Shared: not to be modified."""
+    return seeded_detector(mode, num_classes)
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((found - expected).abs().max() / expected.abs().max()).item()
+
+
+def some_image(height: int, width: int, batch: int = 1) -> torch.Tensor:
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def some_maps(height: int, width: int, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    with torch.no_grad():
+        maps = sensitive_detector().backbone.maps(some_image(height, width, batch))
+    return maps["layer_4"], maps["layer_5"]
+
+
+def test_the_keys_are_the_documented_ones() -> None:
+    """Loaders of other people's checkpoints rest on them."""
+    keys = sensitive_detector().state_dict()
+
+    owners = {re.sub(r"(\.conv|\.bn)?\.\w+$", "", key) for key in keys}
+    assert {owner.removeprefix("head.") for owner in owners if owner.startswith("head.")} == set(HEAD_MODULES)
+    assert {key for key in keys if key.startswith("backbone.")} == {
+        f"backbone.{key}" for key in MobileViT("xxs").state_dict() if "conv_exp" not in key
+    }
+
+
+def test_a_prediction_stands_where_its_anchor_stands() -> None:
+    """One pixel of a map changes the predictions of its own cell and of those round it, and no others."""
+    layer_4, layer_5 = some_maps(64, 96)
+    head = sensitive_detector().head
+    changed = layer_4.clone()
+    changed[:, :, 3, 5] += 1
+
+    with torch.no_grad():
+        difference = (head(changed, layer_5)[1] - head(layer_4, layer_5)[1]).abs().amax(dim=(0, 2))
+
+    cells = {(y, x) for y in (2, 3) for x in (4, 5)}  # what a 3x3 convolution sees of the last of 4x6 cells
+    expected = {(y * 6 + x) * 6 + n for y, x in cells for n in range(6)}
+    assert set(difference.nonzero().flatten().tolist()) == expected
+
+
+def test_a_channel_is_a_value_of_an_anchor_locations_first() -> None:
+    """On the last map, one cell of 4 anchors, channel a * (4 + classes) + value belongs to anchor a."""
+    head = seeded_detector("xxs", CLASSES).head
+    with torch.no_grad():
+        head.predict[5].weight.zero_()
+        head.predict[5].bias.copy_(torch.arange(4 * (4 + CLASSES)))
+        locations, logits = head(*some_maps(64, 64))
+
+    rows = torch.arange(4 * (4 + CLASSES)).reshape(4, -1).float()
+    assert torch.equal(locations[0, -4:], rows[:, :4])
+    assert torch.equal(logits[0, -4:], rows[:, 4:])
+
+
+def test_the_deployment_form_of_the_head_alone_is_closer_still() -> None:
+    head, maps = sensitive_detector().head, some_maps(128, 160)
+
+    with torch.no_grad():
+        for found, expected in zip(fuse(head)(*maps), head(*maps), strict=True):
+            assert relative(found, expected) <= 1e-6
+
+
+class Recipe:
+    """The head once more, written down from ml-cvnets v0.1's modules/ssd.py with bare functions and a state dict."""
+
+    def __init__(self, state: dict[str, torch.Tensor]) -> None:
+        self.state = state
+
+    def conv(self, name: str, x: torch.Tensor, **options: int) -> torch.Tensor:
+        return F.conv2d(x, self.state[f"{name}.weight"], self.state.get(f"{name}.bias"), **options)
+
+    def conv_norm(self, name: str, x: torch.Tensor, **options: int) -> torch.Tensor:
+        norm = (self.state[f"{name}.bn.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        return F.batch_norm(self.conv(f"{name}.conv", x, **options), *norm, eps=1e-5)
+
+    def depthwise(self, name: str, x: torch.Tensor, stride: int) -> torch.Tensor:
+        return self.conv_norm(f"{name}.depthwise", x, stride=stride, padding=1, groups=x.shape[1])  # no activation
+
+    def maps(self, os_16: torch.Tensor, os_32: torch.Tensor) -> list[torch.Tensor]:
+        found = [self.conv_norm("proj.0", os_16).relu(), self.conv_norm("proj.1", os_32).relu()]
+        for i in range(3):
+            before = found[-1] if i else os_32  # the extra layers start before the projection
+            found.append(self.conv_norm(f"extra.{i}.pointwise", self.depthwise(f"extra.{i}", before, 2)).relu())
+        return [*found, self.conv("pool_conv", F.adaptive_avg_pool2d(found[-1], 1)).relu()]
+
+    def predictions(self, *maps: torch.Tensor) -> torch.Tensor:
+        *mapped, pooled = self.maps(*maps)
+        found = [
+            self.conv(f"predict.{i}.pointwise", self.depthwise(f"predict.{i}", x, 1)) for i, x in enumerate(mapped)
+        ]
+        found.append(self.conv("predict.5", pooled))
+        return torch.cat([x.permute(0, 2, 3, 1).reshape(len(x), -1, 4 + CLASSES) for x in found], dim=1)
+
+
+def test_the_head_follows_the_recipe_with_its_activations_where_they_belong() -> None:
+    head, maps = sensitive_detector().head, some_maps(128, 160, batch=2)
+    with torch.no_grad():
+        expected = Recipe(head.state_dict()).predictions(*maps)
+        locations, logits = head(*maps)
+
+    assert relative(torch.cat((locations, logits), dim=2), expected) <= 1e-6
+
+
+@pytest.mark.parametrize("name", HEAD_MODULES)
+def test_every_part_of_the_head_shows_in_the_output(name: str) -> None:
+    """A fault of one output channel that is taken for the next must exceed the floor by far."""
+    maps = some_maps(128, 160)
+    model = seeded_detector("xxs", CLASSES)
+    part = model.head.get_submodule(name)
+    weight = (part if isinstance(part, nn.Conv2d) else part.conv).weight
+
+    with torch.no_grad():
+        expected = sensitive_detector().head(*maps)
+        weight.copy_(weight.roll(1, 0))
+        difference = max(relative(f, e) for f, e in zip(model.head(*maps), expected, strict=True))
+
+    assert difference > 20 * TOLERANCES["fp32"].rel_max_each
+
+
+def test_training_reaches_every_parameter() -> None:
+    model = detector("xxs", CLASSES).train()
+
+    loss = sum(output.square().mean() for output in model(some_image(64, 96, batch=2)))
+    loss.backward()
+
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())

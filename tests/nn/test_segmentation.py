@@ -47,7 +47,7 @@ def twin(model: Segmenter) -> torch.nn.Module:
             atrous_rates=rates,
         )
     )
-    theirs.load_state_dict(huggingface.state_dict_for(model), strict=True)
+    theirs.load_state_dict(huggingface.rename(model.state_dict()), strict=True)
     return theirs.eval()
 
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from mvit_deploy import images
 from mvit_deploy.errors import UsageError
-from mvit_deploy.nn.build import count_macs
+from mvit_deploy.nn.build import count_macs, seeded_segmenter
 from mvit_deploy.nn.channels_last import centred
+from mvit_deploy.nn.endings import measured
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.nn.quantized import Range
 from mvit_deploy.quantization import clipping, equalization, network, plan, ranges, rounding, sensitivity
@@ -143,6 +144,17 @@ def test_causes_add_up_to_the_noise_of_all_values_and_weights() -> None:
     assert sum(each.left for each in blame) == pytest.approx(weights + after)
     assert all(each.left <= each.caused for each in blame)
     assert [each.caused for each in blame] == sorted((each.caused for each in blame), reverse=True)
+
+
+def test_what_relu_takes_is_held_to_what_it_lets_through() -> None:
+    """Its negative half would cost every value half of its levels."""
+    segmenter = measured(fuse(seeded_segmenter("xxs", 5)))
+    again = Graph(segmenter, SIZE)
+    found = ranges.observed(again, photos()[:2], again, frozenset())
+
+    rectified = [layer for layer in again if layer.is_rectified]
+    assert {layer.name for layer in rectified} >= {"head.aspp.0.0", "head.pool_conv.0"}
+    assert all(found[layer.node.name].low == 0 < found[layer.node.name].high for layer in rectified)
 
 
 def test_a_rare_extreme_is_given_up_and_the_image_keeps_its_range() -> None:

@@ -5,13 +5,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from mvit_deploy.errors import UsageError
+from mvit_deploy.errors import ShapeError, UsageError
 from mvit_deploy.nn.anchors import CENTRE_VARIANCE, SIZE_VARIANCE, anchors_of_image, anchors_per_point
 from mvit_deploy.nn.backbone import MobileViT, initialise
+from mvit_deploy.nn.config import COCO_CLASSES, STRIDE
 from mvit_deploy.nn.layers import ConvNorm
 from mvit_deploy.nn.patches import static_size
 
-COCO_CLASSES = 81  # with the background, which is 0
 BOX = 4  # numbers that say one
 EXTRA_CHANNELS = (256, 128, 128)  # of the maps at strides 64, 128 and 256
 POINT_CHANNELS = 64  # of the last map, a single point
@@ -90,6 +90,8 @@ class Detector(nn.Module):
 
     def __init__(self, backbone: MobileViT, num_classes: int) -> None:
         super().__init__()
+        if backbone.output_stride != STRIDE:
+            raise UsageError(f"a detector needs a backbone of output stride {STRIDE}, not {backbone.output_stride}")
         self.backbone = backbone
         _, fourth, fifth = backbone.config.stages
         self.head = DetectionHead((fourth.channels, fifth.channels), num_classes)
@@ -118,12 +120,17 @@ class Decoded(Detector):
     def __init__(self, detector: Detector, image_size: tuple[int, int]) -> None:
         nn.Module.__init__(self)
         self.backbone, self.head = detector.backbone, detector.head
+        self.image_size = tuple(image_size)
         centres, sizes = anchors_of_image(image_size)[None].split((2, 2), dim=2)
         self.register_buffer("centres", centres.contiguous())  # (1, A, 2)
         self.register_buffer("steps", sizes * CENTRE_VARIANCE)
         self.register_buffer("half_sizes", sizes / 2)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        given = static_size(image)[1:]
+        if given != self.image_size:
+            (height, width), (h, w) = self.image_size, given
+            raise ShapeError(f"the anchors are those of a {height}x{width} image, not of {h}x{w}")
         locations, logits = super().forward(image)
         shifts, growth = locations.split((2, 2), dim=2)
         centres = shifts * self.steps + self.centres

@@ -5,10 +5,10 @@ from torch import Tensor, nn
 
 from mvit_deploy.errors import UsageError
 from mvit_deploy.nn.backbone import MobileViT, initialise
+from mvit_deploy.nn.config import VOC_CLASSES
 from mvit_deploy.nn.layers import ConvNorm
 from mvit_deploy.nn.patches import resize, static_size
 
-VOC_CLASSES = 21  # with the background, which is 0
 PYRAMID_CHANNELS = 256
 RATES = {16: (6, 12, 18), 8: (12, 24, 36)}  # dilations by output stride
 HEAD_DROPOUT = 0.1

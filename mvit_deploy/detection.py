@@ -1,0 +1,84 @@
+"""From the boxes and scores of a detector to detections: non-maximum suppression, in NumPy alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mvit_deploy.errors import ShapeError, UsageError
+
+SCORE_THRESHOLD = 0.05  # ml-cvnets v0.1's default; it evaluates COCO's mAP with 0.01
+IOU_THRESHOLD = 0.5
+KEPT_PER_CLASS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What was found, the best first.
+
+    boxes: float32 (n, 4), corners [x1, y1, x2, y2] in the unit of those given; scores: float32 (n,); classes: int64
+    (n,), counted as the scores given are, so that 1 is the first that is not the background.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+
+
+def non_maximum_suppression(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    *,
+    score_threshold: float = SCORE_THRESHOLD,
+    iou_threshold: float = IOU_THRESHOLD,
+    kept_per_class: int = KEPT_PER_CLASS,
+) -> Detections:
+    """Of each class but the background, the boxes that overlap no better one of that class by more than a threshold.
+
+    A score must be above score_threshold. At most kept_per_class boxes of a class are kept; equal scores keep the order
+    of class and box.
+    Shapes: boxes (A, 4), corners [x1, y1, x2, y2]; scores (A, C), class 0 the background.
+    Raises: ShapeError for other shapes; UsageError for a value that is NaN or infinite.
+    Source: apple/ml-cvnets v0.1 models/detection/ssd.py, whose torchvision.ops.nms compares likewise.
+    """
+    boxes, scores = np.asarray(boxes, np.float32), np.asarray(scores, np.float32)
+    _check(boxes, scores)
+    kept = [
+        (index, label)
+        for label in range(1, scores.shape[1])
+        for index in _kept(boxes, scores[:, label], score_threshold, iou_threshold, kept_per_class)
+    ]
+    indices, classes = np.array(kept, np.int64).reshape(-1, 2).T
+    found = scores[indices, classes]
+    best_first = np.argsort(-found, kind="stable")
+    return Detections(boxes[indices[best_first]], found[best_first], classes[best_first])
+
+
+def _check(boxes: np.ndarray, scores: np.ndarray) -> None:
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.ndim != 2 or len(scores) != len(boxes):
+        raise ShapeError(f"boxes must be (A, 4) and scores (A, C), not {boxes.shape} and {scores.shape}")
+    for name, values in (("box", boxes), ("score", scores)):
+        if not np.isfinite(values).all():
+            raise UsageError(f"a {name} is not finite: the detector computed NaN or infinity")
+
+
+def _kept(boxes: np.ndarray, scores: np.ndarray, score_threshold: float, iou_threshold: float, count: int) -> list[int]:
+    """Indices of the boxes of one class that stay, the best first. Shapes: boxes (A, 4), scores (A,)."""
+    candidates = np.flatnonzero(scores > score_threshold)
+    candidates = candidates[np.argsort(-scores[candidates], kind="stable")]
+    kept: list[int] = []
+    while len(candidates) and len(kept) < count:
+        best, candidates = candidates[0], candidates[1:]
+        kept.append(int(best))
+        candidates = candidates[~_overlaps(boxes[best], boxes[candidates], iou_threshold)]
+    return kept
+
+
+def _overlaps(box: np.ndarray, others: np.ndarray, iou_threshold: float) -> np.ndarray:
+    """Whether intersection over union is above the threshold; boxes without area overlap nothing.
+
+    Shapes: box (4,), others (n, 4) -> (n,).
+    """
+    top_left, bottom_right = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    intersection = np.prod(np.maximum(bottom_right - top_left, 0), axis=1)
+    union = np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], axis=1) - intersection
+    return intersection > iou_threshold * union  # a product, since a union may be 0

@@ -1,0 +1,96 @@
+"""Weights in a library's own model and in ours, loaded from what the library saves, give the same outputs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mvit_deploy.checkpoints import cvnets, huggingface, kornia, load_checkpoint
+from mvit_deploy.nn.config import CONFIGS
+from tests.checkpoints.samples import CLASSES, model_for, saved
+
+SIZES = [(96, 160), (128, 128)]
+
+
+def transformers_model(task: str, mode: str, **settings: object) -> nn.Module:
+    """transformers' class of a task with sensitive weights, as if it had been trained on BGR."""
+    transformers = pytest.importorskip("transformers")
+    config = CONFIGS[mode]
+    widths = [config.stem_channels, config.channels_1, config.channels_2, *(s.channels for s in config.stages)]
+    kind, stride = {
+        "classification": (transformers.MobileViTForImageClassification, 32),
+        "segmentation": (transformers.MobileViTForSemanticSegmentation, 16),
+        "backbone": (transformers.MobileViTModel, 32),
+    }[task]
+    options = {"num_labels": CLASSES[task]} if CLASSES[task] else {}
+    model = kind(
+        transformers.MobileViTConfig(
+            hidden_sizes=[s.dim for s in config.stages],
+            neck_hidden_sizes=[*widths, config.out_channels],
+            expand_ratio=float(config.expansion),
+            output_stride=stride,
+            **options | settings,
+        )
+    )
+    model.load_state_dict(huggingface.state_dict_for(model_for("huggingface", task, mode)), strict=True)
+    return model.eval()
+
+
+def images_of(size: tuple[int, int]) -> Tensor:
+    """RGB in [0, 1]."""
+    return torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+def rel_max(ours: Tensor, theirs: Tensor) -> float:
+    assert ours.shape == theirs.shape
+    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@pytest.mark.parametrize(("task", "mode"), [
+    ("classification", "xxs"), ("classification", "xs"), ("classification", "s"),
+    ("segmentation", "xxs"), ("segmentation", "xs"), ("segmentation", "s"), ("backbone", "xxs"),
+])  # fmt: skip
+def test_a_folder_saved_by_transformers_gives_its_outputs(
+    tmp_path: Path, task: str, mode: str, size: tuple[int, int]
+) -> None:
+    """transformers' model gets BGR, ours RGB."""
+    twin = transformers_model(task, mode)
+    twin.save_pretrained(tmp_path)
+    image = images_of(size)
+
+    loaded = load_checkpoint(tmp_path)
+    with torch.no_grad():
+        output = twin(image[:, [2, 1, 0]])
+        theirs = output.last_hidden_state if task == "backbone" else output.logits
+        ours = loaded.model(image)
+
+    assert (loaded.source, loaded.task, loaded.mode) == ("huggingface", task, mode)
+    assert rel_max(ours, theirs) <= 1e-5
+
+
+def test_a_segmenter_of_ml_cvnets_is_the_one_of_transformers(tmp_path: Path) -> None:
+    """Two spellings of one network: the published one of Apple, and what transformers made of it."""
+    twin = transformers_model("segmentation", "xxs")
+    path = saved(tmp_path / "x.pt", cvnets.state_dict_for(model_for("cvnets", "segmentation")))
+    image = images_of((96, 160))
+
+    with torch.no_grad():
+        assert rel_max(load_checkpoint(path).model(image), twin(image[:, [2, 1, 0]]).logits) <= 1e-5
+
+
+@pytest.mark.parametrize("mode", CONFIGS)
+def test_weights_of_kornias_class_give_its_map(tmp_path: Path, mode: str) -> None:
+    """In double precision: Kornia scales the scores and we the queries, and these weights enlarge the rounding."""
+    vit_mobile = pytest.importorskip("kornia.models.vit_mobile")
+    twin = vit_mobile.MobileViT(mode).eval()
+    twin.load_state_dict(kornia.state_dict_for(model_for("kornia", "backbone", mode)), strict=True)
+    image = images_of((128, 192)).double()
+
+    loaded = load_checkpoint(saved(tmp_path / "x.pt", twin.state_dict()))
+    with torch.no_grad():
+        ours, theirs = loaded.model.double()(image), twin.double()(image)
+
+    assert (loaded.source, loaded.variant, loaded.preprocessing) == ("kornia", "kornia", None)
+    assert rel_max(ours, theirs) <= 1e-10
