@@ -25,7 +25,7 @@ def main() -> int:
     photos = images.load_folder(arguments.photos, (arguments.image_size, arguments.image_size))
     labels = read_labels(arguments.labels, num_classes=model.module.num_classes, distinct=True)
     truth = np.array([labels.index(name.split("/")[0]) for name in photos.names])
-    expected = reference.run(model, photos.pixels).argmax(1)
+    expected = reference.run(model, photos.pixels)["logits"].argmax(1)
     show("PyTorch", expected, truth, expected)
     return max([judge(path, photos.pixels, truth, expected) for path in arguments.files], default=0)
 

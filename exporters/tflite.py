@@ -5,6 +5,8 @@ builds the Keras model; one traced function of it, saved once, goes to TensorFlo
 """
 
 import contextlib
+import functools
+import importlib
 import io
 import json
 import os
@@ -167,10 +169,48 @@ def _keras_model(graph: onnx.ModelProto, folder: str) -> tf_keras.Model:
     }
     if not hasattr(onnx2tf, _DOWNLOAD):
         options["tflite_backend"] = "tf_converter"  # 2.x writes TFLite itself unless told otherwise; 1.x never does
-    with _patched("dummy_onnx_inference", _no_inference), _patched(_DOWNLOAD, _no_download, optional=True):
+    with (
+        _patched("dummy_onnx_inference", _no_inference),
+        _patched(_DOWNLOAD, _no_download, optional=True),
+        _layouts_told_apart(),
+    ):
         return _quietly(onnx2tf.convert, onnx_graph=graph, output_folder_path=folder, verbosity="error", **options)
 
 
+@contextlib.contextmanager
+def _layouts_told_apart() -> Iterator[None]:
+    """Correct what onnx2tf concludes from shapes where a map has as many channels as rows and columns.
+
+    It takes every such tensor for channels-last; what Transpose gives, and Reshape of what was not channels-last, is as
+    ONNX has it. Seen at 512x512, where xxs has 64 channels of 64x64.
+    """
+    modules = [importlib.import_module(f"onnx2tf.ops.{name}") for name in ("Transpose", "Reshape")]
+    originals = [module.make_node for module in modules]
+    for module, original in zip(modules, originals, strict=True):
+        module.make_node = functools.partial(_make_node, original)
+    try:
+        yield
+    finally:
+        for module, original in zip(modules, originals, strict=True):
+            module.make_node = original
+
+
+def _make_node(
+    original: Callable[..., object], *, graph_node: object, tf_layers_dict: dict, **options: object
+) -> object:
+    result = original(graph_node=graph_node, tf_layers_dict=tf_layers_dict, **options)
+    given, output = tf_layers_dict.get(graph_node.inputs[0].name, {}), graph_node.outputs[0]
+    made, shape = tf_layers_dict[output.name], list(output.shape)
+    is_ambiguous = len(shape) == 4 and shape[1] == shape[2] == shape[3]
+    if is_ambiguous and (graph_node.op == "Transpose" or given.get(_CHANNELS_LAST) is False):
+        is_for_conv = any(reader.op == "Conv" for reader in output.outputs)  # which takes such a map as it is
+        if is_for_conv:
+            made["tf_node"] = tf.transpose(made["tf_node"], [0, 2, 3, 1])
+        made[_CHANNELS_LAST] = is_for_conv
+    return result
+
+
+_CHANNELS_LAST = "before_op_output_shape_trans"  # onnx2tf's mark of a tensor that lies so in TensorFlow
 _DOWNLOAD = "download_test_image_data"  # of 1.x only
 
 

@@ -97,3 +97,13 @@ def test_kornias_network_matches(tmp_path: Path, target: str) -> None:
     assert [(r.verdict, r.reason) for r in reports] == [(MATCH, "")] * 2
     assert [r.path.stem for r in reports] == ["mobilevit_xxs_kornia_fp32", "mobilevit_xxs_kornia_fp16"]
     assert reports[0].content["artifact"]["outputs"][0]["name"] == "features"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_float_files_match_at_the_size_of_their_task(tmp_path: Path, task: str, target: str) -> None:
+    """At 512x512 a map of xxs has as many channels as rows and columns."""
+    reports = mvit_deploy.export("xxs", task=task, target=target, precision="fp32", output=tmp_path)
+
+    assert [(r.verdict, r.reason) for r in reports] == [(MATCH, "")]

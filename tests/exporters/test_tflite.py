@@ -6,13 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from exporters import tflite
+from mvit_deploy import images
+from mvit_deploy.nn.patches import fold_channels_last, unfold_channels_last
 from mvit_deploy.report import Report
+from mvit_deploy.runtimes.tflite import open_file
 from mvit_deploy.runtimes.tflite_file import METADATA_NAME, add_metadata, read_metadata
+from mvit_deploy.spec import Contract, Output, Settings
 
 NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 
@@ -102,3 +109,30 @@ def test_weights_lie_on_aligned_addresses(labelled: dict[str, Report]) -> None:
     ]
     assert len(starts) > 100
     assert all(start % 16 == 0 for start in starts)
+
+
+class Cube(nn.Module):
+    """Tokens of a map with as many channels as rows and columns, as xxs at 512x512 has (64 of 64x64)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.tokens, self.last = nn.Conv2d(3, 16, 3, 2, 1), nn.Linear(16, 16), nn.Conv2d(16, 6, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        tokens = self.tokens(unfold_channels_last(self.first(image), (2, 2)))
+        return self.last(fold_channels_last(tokens, (16, 16), (2, 2)))
+
+
+def test_the_axes_of_a_cube_are_told_apart(tmp_path: Path) -> None:
+    """onnx2tf takes every tensor whose axes are alike for channels-last."""
+    module, size, path = Cube().eval(), (32, 32), tmp_path / "a.tflite"
+    contract = Contract("xxs", "classification", "paper", size, (Output("features", (6, 16, 16)),))
+
+    tflite.write(tflite.lower(module, contract, Settings("tflite")), "fp32", path)
+
+    pixels = images.builtin_photos(size).pixels
+    found = open_file(path).run(pixels)["features"].transpose(0, 3, 1, 2)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255).numpy()
+    assert abs(found - expected).max() <= 1e-5 * abs(expected).max()
