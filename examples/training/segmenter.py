@@ -55,6 +55,11 @@ def pairs_of(images: Path, masks: Path) -> list[Pair]:
     return pairs
 
 
+def parted(pairs: list[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Those to learn from, and every fifth, which is kept apart."""
+    return [pair for place, pair in enumerate(pairs) if place % HELD_OUT_EVERY], pairs[::HELD_OUT_EVERY]
+
+
 def read_pair(pair: Pair, window: Window, side: int, num_classes: int) -> tuple[Tensor, Tensor]:
     """A window of an image and of its mask. Raises: UsageError for a mask of another size or of unknown classes."""
     picture = decode(pair[0])
@@ -90,9 +95,7 @@ def measure(model: Segmenter, pairs: list[Pair], classes: list[str], side: int) 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     torch.manual_seed(options.seed)
-    pairs = pairs_of(options.images, options.masks)
-    held_out = pairs[::HELD_OUT_EVERY]
-    training = [pair for pair in pairs if pair not in held_out]
+    training, held_out = parted(pairs_of(options.images, options.masks))
     model = segmenter(options.mode, 1 + len(options.labels))
     loader = batches(Masks(training, model.num_classes, options), options)
     save_labels(options.labels, options.output)

@@ -17,7 +17,7 @@ def entropy(margin: float) -> float:
 
 def test_one_positive_and_its_three_hardest_negatives_count() -> None:
     """Of five anchors of the background, those with margins 3, 2 and 1 are counted, the easy ones are not."""
-    margins = [0.0, 1.0, -5.0, 3.0, 2.0, 0.5]  # the first is the positive
+    margins = [-4.0, 1.0, -5.0, 3.0, 2.0, 0.5]  # the first is the positive, and harder than all
     logits = torch.tensor([[[0.0, margin] for margin in margins]])
     labels = torch.tensor([[1, 0, 0, 0, 0, 0]])
     locations = torch.zeros(1, 6, 4)
@@ -27,7 +27,7 @@ def test_one_positive_and_its_three_hardest_negatives_count() -> None:
 
     loss = multibox_loss(locations, logits, labels, targets)
 
-    assert float(loss) == pytest.approx(1.625 + LN2 + entropy(3) + entropy(2) + entropy(1), rel=1e-6)
+    assert float(loss) == pytest.approx(1.625 + entropy(4) + entropy(3) + entropy(2) + entropy(1), rel=1e-6)
 
 
 def test_the_sum_is_divided_by_the_positives_of_the_batch() -> None:

@@ -79,11 +79,11 @@ def test_an_anchor_follows_the_largest_overlap_or_is_some_boxs_own(truth: Tensor
 
 
 def test_overlaps_are_those_counted_by_hand() -> None:
-    """Unit squares a third apart share 2/3 of 4/3; those that touch share nothing."""
+    """Unit squares a third apart share 2/3 of 4/3; those that touch or lie apart, both ways, nothing."""
     square = torch.tensor([[0.0, 0, 1, 1]])
-    others = torch.tensor([[0, 0, 1, 1], [1 / 3, 0, 4 / 3, 1], [1, 0, 2, 1], [0, 0, 0.5, 0.5]])
+    others = torch.tensor([[0, 0, 1, 1], [1 / 3, 0, 4 / 3, 1], [1, 0, 2, 1], [0, 0, 0.5, 0.5], [2, 2, 3, 3]])
 
-    assert intersection_over_union(square, others)[0].tolist() == pytest.approx([1, 0.5, 0, 0.25])
+    assert intersection_over_union(square, others)[0].tolist() == pytest.approx([1, 0.5, 0, 0.25, 0])
 
 
 def test_encoding_is_the_published_arithmetic() -> None:

@@ -82,7 +82,7 @@ def test_what_anchors_must_say_is_where_the_colours_are(voc: Path) -> None:
     dataset = module.Boxes(pictures, ["blue", "red"], Namespace(image_size=SIDE, seed=0))
     seen = 0
 
-    for image, classes, locations in (dataset[place % len(dataset)] for place in range(24)):
+    for image, classes, locations in (dataset[place % len(dataset)] for place in range(90)):
         for label, channel in ((1, 2), (2, 0)):
             rows, columns = torch.nonzero(image[channel] > 0.5, as_tuple=True)
             is_own = classes == label
@@ -94,7 +94,7 @@ def test_what_anchors_must_say_is_where_the_colours_are(voc: Path) -> None:
             drawn = torch.stack((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)).float()
             assert torch.allclose(boxes, drawn.expand_as(boxes), atol=1.5)
             seen += 1
-    assert seen > 24
+    assert seen > 90
 
 
 def test_a_box_whose_centre_is_outside_the_window_is_gone() -> None:
@@ -113,6 +113,14 @@ def test_masks_move_with_their_images(masked: tuple[Path, Path]) -> None:
     for image, mask in (dataset[place % 5] for place in range(12)):
         drawn = (image[0] > 0.5) + 2 * (image[2] > 0.5)
         assert (drawn == mask).float().mean() > 0.97, "but for edges, which nearest and bilinear place differently"
+        assert image[0][mask == 1].min() > 0.1, "no class arises between the background and blue, which is 2"
+
+
+def test_what_is_measured_is_not_learnt_from() -> None:
+    training, held_out = script("segmenter").parted([(Path(name), Path(name)) for name in "abcdefghijk"])
+
+    assert [pair[0].name for pair in held_out] == ["a", "f", "k"]
+    assert [pair[0].name for pair in training] == list("bcdeghij")
 
 
 def test_a_detector_is_trained_measured_and_saved(voc: Path, capsys: pytest.CaptureFixture) -> None:
