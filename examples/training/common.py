@@ -3,7 +3,7 @@
 import argparse
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from mvit_deploy.nn.config import MODES
 from mvit_deploy.training.backbone import load_backbone
 
 WEIGHT_DECAY, LARGEST_GRADIENT = 0.01, 10.0  # as ml-cvnets v0.1 trains
+FIRST_STD = 0.01  # of the weights of a new head's last layer
 FIRST_RATE = 0.1  # of the learning rate, at the first step of the warm-up
 
 
@@ -36,6 +37,16 @@ def parser(description: str, *, image_size: int) -> argparse.ArgumentParser:
     found.add_argument("--measure-every", type=int, default=5, help="epochs; the best weights are kept")
     found.add_argument("--seed", type=int, default=0)
     return found
+
+
+def start_small(layers: Iterable[nn.Conv2d]) -> None:
+    """Give the layers that make a head's outputs weights so small that training need not unlearn loud random ones.
+
+    Source: arXiv 1708.02002 section 4.1.
+    """
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=FIRST_STD)
+        nn.init.zeros_(layer.bias)
 
 
 def batches(dataset: Dataset, options: argparse.Namespace) -> DataLoader:

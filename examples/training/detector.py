@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import batches, fit, parser, save_labels
+from common import batches, fit, parser, save_labels, start_small
 from pictures import WHOLE, Window, as_input, cut, random_window
 from PIL import Image
 from torch import Tensor, nn
@@ -83,6 +83,13 @@ def flipped(boxes: Tensor) -> Tensor:
     return torch.stack((1 - right, top, 1 - left, bottom), dim=1)
 
 
+def untrained(mode: str, num_classes: int) -> Detector:
+    """A network whose head says little of anything."""
+    model = detector(mode, num_classes)
+    start_small(getattr(predict, "pointwise", predict) for predict in model.head.predict)
+    return model
+
+
 def loss_of(model: nn.Module, batch: list[Tensor]) -> Tensor:
     image, classes, locations = batch
     return multibox_loss(*model(image), classes, locations)
@@ -111,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.manual_seed(options.seed)
     training, validation = (read_split(options.data, split) for split in (options.train, options.validation))
     classes = sorted({name for picture in training for name in picture.names})
-    model = detector(options.mode, 1 + len(classes))
+    model = untrained(options.mode, 1 + len(classes))
     loader = batches(Boxes(training, classes, options), options)
     save_labels(classes, options.output)
     fit(model, loader, loss_of, lambda judged: measure(judged, validation, classes, options.image_size), options)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import batches, fit, parser, save_labels
+from common import batches, fit, parser, save_labels, start_small
 from pictures import WHOLE, Window, as_input, cut, random_window
 from PIL import Image
 from torch import Tensor, nn
@@ -74,6 +74,13 @@ def read_pair(pair: Pair, window: Window, side: int, num_classes: int) -> tuple[
     return image, torch.from_numpy(values).long()
 
 
+def untrained(mode: str, num_classes: int) -> Segmenter:
+    """A network whose head says little of anything."""
+    model = segmenter(mode, num_classes)
+    start_small([model.head.classify])
+    return model
+
+
 def loss_of(model: nn.Module, batch: list[Tensor]) -> Tensor:
     image, mask = batch
     return segmentation_loss(model(image), mask)
@@ -96,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     torch.manual_seed(options.seed)
     training, held_out = parted(pairs_of(options.images, options.masks))
-    model = segmenter(options.mode, 1 + len(options.labels))
+    model = untrained(options.mode, 1 + len(options.labels))
     loader = batches(Masks(training, model.num_classes, options), options)
     save_labels(options.labels, options.output)
     fit(model, loader, loss_of, lambda judged: measure(judged, held_out, options.labels, options.image_size), options)

@@ -194,6 +194,19 @@ def test_a_loaded_backbone_keeps_its_statistics_and_the_head_does_not() -> None:
     assert model.backbone.training
 
 
+@pytest.mark.parametrize("name", ["detector", "segmenter"])
+def test_a_new_head_says_little(name: str) -> None:
+    """So that the first loss is that of knowing nothing, and not that of being sure of what is wrong."""
+    torch.manual_seed(0)
+    model = script(name).untrained("xxs", 3)
+
+    with torch.no_grad():
+        outputs = model(torch.rand(2, 3, SIDE, SIDE))  # in training, where BatchNorm keeps maps at a scale of 1
+
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    assert all(0 < values.std() < 0.5 for values in outputs)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
