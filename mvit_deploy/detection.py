@@ -78,7 +78,15 @@ def _overlaps(box: np.ndarray, others: np.ndarray, iou_threshold: float) -> np.n
 
     Shapes: box (4,), others (n, 4) -> (n,).
     """
+    intersection, union = intersection_and_union(box, others)
+    return intersection > iou_threshold * union  # a product, since a union may be 0
+
+
+def intersection_and_union(box: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The areas that a box has in common and together with each of the others.
+
+    Shapes: box (4,), others (n, 4), corners [x1, y1, x2, y2] -> (n,) and (n,), in the square of their unit.
+    """
     top_left, bottom_right = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
     intersection = np.prod(np.maximum(bottom_right - top_left, 0), axis=1)
-    union = np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], axis=1) - intersection
-    return intersection > iou_threshold * union  # a product, since a union may be 0
+    return intersection, np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], axis=1) - intersection

@@ -19,6 +19,7 @@ LAYERS = [
     {"mvit_deploy.pipeline", "mvit_deploy.recheck", "mvit_deploy.bench"},
     {"mvit_deploy.work", "mvit_deploy.subject"},
     {"mvit_deploy.quantization"},
+    {"mvit_deploy.training"},
     {"mvit_deploy.verification", "mvit_deploy.locate", "mvit_deploy.request", "mvit_deploy.targets", "exporters"},
     {"mvit_deploy.interface", "mvit_deploy.reference", "mvit_deploy.report", "mvit_deploy.runtimes"},
     {"mvit_deploy.adopt", "mvit_deploy.parity", "mvit_deploy.chatter", "mvit_deploy.workplace"},
@@ -42,7 +43,8 @@ EXPORTERS_MAY = (
 )
 HEAVY = {
     "torch": ("mvit_deploy.nn", "mvit_deploy.checkpoints", "mvit_deploy.adopt", "mvit_deploy.reference", "exporters.",
-              "mvit_deploy.pipeline", "mvit_deploy.work", "mvit_deploy.locate", "mvit_deploy.quantization"),
+              "mvit_deploy.pipeline", "mvit_deploy.work", "mvit_deploy.locate", "mvit_deploy.quantization",
+              "mvit_deploy.training"),
     "onnx": ("exporters.", "mvit_deploy.runtimes.taps.onnx", "mvit_deploy.runtimes.census.onnx"),
     "onnxruntime": ("mvit_deploy.runtimes.onnx", "mvit_deploy.runtimes.taps.onnx", "mvit_deploy.runtimes.census.onnx"),
     "coremltools": ("exporters.coreml", "exporters._coreml_quantized", "mvit_deploy.runtimes.coreml"),
