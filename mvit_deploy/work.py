@@ -18,7 +18,7 @@ from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.quantization.preparation import Quantizer, choice_of
 from mvit_deploy.reference import Reference
 from mvit_deploy.request import Job, Options, ending_of, made_distinct, parse_image_size, plan, read_labels
-from mvit_deploy.spec import DEFAULT_IMAGE_SIZE, Contract, Output
+from mvit_deploy.spec import DEFAULT_IMAGE_SIZE, IO_TYPES, Contract, Output
 
 Notify = Callable[[str], None]
 
@@ -154,6 +154,8 @@ def _reference(model_or_mode: nn.Module | str | None, options: Options) -> Refer
 def _contract(source: Reference, options: Options, size: tuple[int, int], jobs: list[Job]) -> Contract:
     """Raises: UsageError when the module does not take the size, or labels are given and do not fit."""
     outputs = _outputs(source, size)
+    if options.io != IO_TYPES[0] and [output.dtype for output in outputs] != ["float32"]:
+        raise UsageError(f"--io {options.io} is for files with one output of logits, this has {_listed(outputs)}")
     needs_distinct = source.task == "classification" and any(job.target.name == "coreml" for job in jobs)
     labels = source.labels
     if labels is not None and needs_distinct:
@@ -183,6 +185,10 @@ def _outputs(source: Reference, size: tuple[int, int]) -> tuple[Output, ...]:
         raise
     except Exception as error:
         raise UsageError(f"the module fails on an image of {size[0]}x{size[1]}: {explain(error)}") from error
+
+
+def _listed(outputs: tuple[Output, ...]) -> str:
+    return " and ".join(output.name for output in outputs)
 
 
 def _num_classes(source: Reference, outputs: tuple[Output, ...]) -> int | None:

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from mvit_deploy import request, targets
 from mvit_deploy.errors import UsageError
-from mvit_deploy.request import Options, parse_image_size, parse_precisions, plan, read_labels, split_words
+from mvit_deploy.nn.endings import ENDINGS
+from mvit_deploy.request import (
+    Options,
+    ending_of,
+    made_distinct,
+    parse_image_size,
+    parse_precisions,
+    plan,
+    read_labels,
+    split_words,
+)
 
 sides = st.integers(1, 99_999)
 word = st.text(st.characters(exclude_characters=",", exclude_categories=["Z", "C"]), min_size=1, max_size=9)
@@ -259,3 +269,34 @@ def test_only_the_w8a8_tflite_file_of_a_product_takes_integers(io: str) -> None:
 @pytest.mark.parametrize("target", ["onnx", "coreml", "tflite", "all"])
 def test_float32_ends_may_be_asked_of_any_file(target: str) -> None:
     assert {job.settings.io for job in plan(Options(target, io="float32"))[0]} == {"float32"}
+
+
+def test_the_background_may_be_left_out_of_labels_and_is_put_first() -> None:
+    """Of detection and segmentation, whose classes are counted with it."""
+    labels = ("cat", "dog")
+
+    assert read_labels(labels, num_classes=3, distinct=False, has_background=True) == ("background", "cat", "dog")
+    assert read_labels(labels, num_classes=2, distinct=False, has_background=True) == labels
+    with pytest.raises(UsageError, match="2 labels for 3 classes"):
+        read_labels(labels, num_classes=3, distinct=False)
+
+
+def test_labels_of_weights_that_repeat_get_their_class_behind_them() -> None:
+    """ImageNet has two cranes, a bird and a machine; a dictionary of Core ML's would lose one."""
+    assert made_distinct(("crane", "cat", "crane")) == ("crane", "cat", "crane (2)")
+
+
+@pytest.mark.parametrize(
+    ("given", "ending"),
+    [
+        ({"task": "detection"}, "boxes"),
+        ({"task": "detection", "raw_head": True}, "raw"),
+        ({"task": "segmentation"}, "logits"),
+        ({"task": "segmentation", "upsample": True, "argmax": True}, "upsampled classes"),
+    ],
+)
+def test_options_name_an_ending_of_their_task(given: dict[str, object], ending: str) -> None:
+    options = Options(target="onnx", **given)
+
+    assert ending_of(options, str(given["task"])) == ending
+    assert ending in ENDINGS[str(given["task"])]

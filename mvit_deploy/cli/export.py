@@ -27,7 +27,13 @@ missing; 5 the checkpoint; 6 the converter, the disk or an internal error; 130 i
     help=f"One or more, separated by commas; int8 is {PRECISION_ALIASES['int8']}. "
     f"Default: {', '.join(f'{t.name} {t.default_precision}' for t in TARGETS.values())}.",
 )
-@click.option("--weights", metavar="random|PATH", default="random", show_default=True, help="A checkpoint of timm.")
+@click.option(
+    "--weights",
+    metavar="random|PATH|hf:REPO",
+    default="random",
+    show_default=True,
+    help="A checkpoint of ml-cvnets, timm, transformers or Kornia; transformers' folder; one on the Hugging Face Hub.",
+)
 @click.option("--variant", metavar="|".join(VARIANTS), default=VARIANTS[0], show_default=True)
 @click.option(
     "--num-classes",

@@ -10,7 +10,7 @@ import torch
 
 from mvit_deploy.checkpoints import timm
 from mvit_deploy.cli.export import main
-from tests.conftest import sensitive
+from tests.conftest import PHOTOS, sensitive
 
 USAGE, MISSING, CHECKPOINT = 2, 4, 5
 BASE = {"--mode": "xxs", "--target": "onnx", "--image-size": "64"}
@@ -42,6 +42,12 @@ def run(tmp_path: Path, capfd: pytest.CaptureFixture[str], **changes: object) ->
         ({"target": "coreml", "precision": "w8a16"}, ["coreml has no precision w8a16", "16-bit integer activations"]),
         ({"task": "detekt"}, ["unknown task", "did you mean 'detection'"]),
         ({"variant": "korni"}, ["unknown variant", "did you mean 'kornia'"]),
+        ({"raw_head": True}, ["--raw-head belongs to --task detection, this is classification"]),
+        ({"task": "detection", "argmax": True}, ["--argmax belongs to --task segmentation, this is detection"]),
+        (
+            {"task": "detection", "target": "tflite", "precision": "w8a8", "calibration": PHOTOS, "io": "uint8"},
+            ["--io uint8 is for files with one output of logits, this has boxes and scores"],
+        ),
         ({"image_size": "250"}, ["250x250", "224x224 and 256x256"]),
         ({"image_size": "256x250"}, ["256x224 and 256x256"]),
         ({"image_size": "0"}, ["32x32"]),
