@@ -77,7 +77,7 @@ def fitted(
         _compute(graph, node, rough, parameters, change)
 
     graph.lockstep([exact, rough], step)
-    output = held.get(graph.output) or activations.spanned(values[graph.output] for values in exact)
+    output = ranges.get(graph.output) or activations.spanned(values[graph.output] for values in exact)
     return Quantized(weights, parameters, held, bits, integer, output)
 
 
