@@ -14,6 +14,7 @@ from PIL import Image
 from mvit_deploy import images
 from mvit_deploy.errors import UsageError
 from mvit_deploy.images import LEAST_CALIBRATION, ImageSet, calibration_set, split_calibration, without
+from tests.pictures import WITHOUT_IMAGES, folder_without_images
 
 SIZE = (32, 32)
 grays = st.lists(st.integers(0, 255), max_size=60)
@@ -129,15 +130,9 @@ def test_fewer_than_8_are_refused_with_what_was_found(tmp_path: Path) -> None:
         calibration(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["missing", "empty", "text files", "a file"])
+@pytest.mark.parametrize("kind", WITHOUT_IMAGES)
 def test_a_folder_without_images_is_one_clear_line(tmp_path: Path, kind: str) -> None:
-    folder = tmp_path / "photos"
-    if kind == "a file":
-        folder.write_text("no folder")
-    elif kind != "missing":
-        folder.mkdir()
-    if kind == "text files":
-        (folder / "notes.txt").write_text("no image")
+    folder = folder_without_images(tmp_path / "photos", kind)
 
     with pytest.raises(UsageError) as caught:
         calibration(folder)

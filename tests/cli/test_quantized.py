@@ -12,29 +12,13 @@ from PIL import ExifTags, Image
 from mvit_deploy.cli.export import main
 from mvit_deploy.quantization.preparation import Choice, choice_of
 from tests.conftest import PHOTOS, quick_blame
+from tests.pictures import WITHOUT_IMAGES, crops, folder_without_images, plant
 
 BASE = ["--mode", "xxs", "--num-classes", "5", "--image-size", "64", "--target", "onnx"]
 NAME = "mobilevit_xxs_w8a8.onnx"
 USAGE = 2
 COUNT = 12
 Captured = pytest.CaptureFixture[str]
-
-
-def crops() -> Iterator[Image.Image]:
-    """Different pictures, three of each photo."""
-    for path in sorted(PHOTOS.glob("*.jpg")):
-        with Image.open(path) as photo:
-            width, height = photo.size
-            for step in range(3):
-                left, top = step * width // 6, step * height // 6
-                yield photo.crop((left, top, left + width // 2, top + height // 2)).resize((96, 80))
-
-
-def plant(folder: Path, first: int, last: int) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for place, image in enumerate(islice(crops(), first, last), first):
-        image.save(folder / f"{place:02}.png")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -163,33 +147,25 @@ def refused(tmp_path: Path, capfd: Captured, *arguments: object, precision: str 
     return message
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        ("missing", "is not a folder of images"),
-        ("a file", "is not a folder of images"),
-        ("empty", "no images below"),
-        ("text files", "no images below"),
-        ("seven and a broken one", "7 different calibration images found below"),
-    ],
-)
-def test_a_folder_without_enough_photos_is_refused(tmp_path: Path, capfd: Captured, kind: str, words: str) -> None:
-    folder = tmp_path / "photos"
-    if kind == "a file":
-        folder.write_text("no folder")
-    elif kind != "missing":
-        folder.mkdir()
-    if kind == "text files":
-        (folder / "notes.txt").write_text("no image")
-    if kind.startswith("seven"):
-        plant(folder, 0, 7)
-        (folder / "broken.jpg").write_bytes(b"\xff\xd8 not really")
-        words += f" {folder}, 1 skipped; calibration needs at least 8"
+@pytest.mark.parametrize("kind", WITHOUT_IMAGES)
+def test_a_folder_without_photos_is_refused(tmp_path: Path, capfd: Captured, kind: str) -> None:
+    folder = folder_without_images(tmp_path / "photos", kind)
+    words = "is not a folder of images" if kind in ("missing", "a file") else "no images below"
 
     message = refused(tmp_path, capfd, "--calibration", folder)
 
     assert words in message
     assert str(folder) in message
+
+
+def test_seven_photos_and_a_broken_one_are_too_few(tmp_path: Path, capfd: Captured) -> None:
+    folder = plant(tmp_path / "photos", 0, 7)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 not really")
+
+    message = refused(tmp_path, capfd, "--calibration", folder)
+
+    words = f"7 different calibration images found below {folder}, 1 skipped; calibration needs at least 8"
+    assert words in message
 
 
 def test_files_that_cannot_be_read_are_named_and_all_others_taken(tmp_path: Path, mixed: Path, capfd: Captured) -> None:
