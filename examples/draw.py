@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw
 from mvit_deploy import reference, runtimes
 from mvit_deploy.decoding import decode
 from mvit_deploy.detection import non_maximum_suppression
-from mvit_deploy.spec import Interface
-from mvit_deploy.subject import Options, read_subject, reference_of
+from mvit_deploy.subject import Options, read_subject, reference_of, size_of
+from mvit_deploy.verification import channels_first
 
 LEAST_SCORE = 0.3
 MASK_SHARE = 0.55
@@ -31,30 +31,19 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("--least-score", type=float, default=LEAST_SCORE)
     given = parser.parse_args()
-    first = runtimes.open_file(given.files[0]).interface
-    height, width = size_of(first)
-    pixels = np.asarray(decode(given.photo).resize((width, height), Image.Resampling.BILINEAR))
-    source, problem = reference_of(read_subject(given.files[0], Options()), first)
+    runners = [runtimes.open_file(file) for file in given.files]
+    subject, interface = read_subject(given.files[0], Options()), runners[0].interface
+    source, problem = reference_of(subject, interface)
     if source is None:
         parser.error(problem)
-    panels = [panel("PyTorch", pixels, reference.run(source, pixels[None]), first.labels, given.least_score)]
-    for file in given.files:
-        runner = runtimes.open_file(file)
-        outputs = {
-            output.name: channels_first(values, output.layout)
-            for output, values in zip(runner.interface.outputs, runner.run(pixels[None]).values(), strict=True)
-        }
-        panels.append(panel(file.name, pixels, outputs, runner.interface.labels, given.least_score))
+    height, width = size_of(subject, interface)
+    pixels = np.asarray(decode(given.photo).resize((width, height), Image.Resampling.BILINEAR))
+    panels = [panel("PyTorch", pixels, reference.run(source, pixels[None]), interface.labels, given.least_score)]
+    for file, runner in zip(given.files, runners, strict=True):
+        found, outputs = runner.run(pixels[None]), runner.interface.outputs
+        seen = {output.name: channels_first(found[output.name], output) for output in outputs}
+        panels.append(panel(file.name, pixels, seen, runner.interface.labels, given.least_score))
     side_by_side(panels).save(given.output)
-
-
-def size_of(interface: Interface) -> tuple[int, int]:
-    image = interface.inputs[0]
-    return tuple(image.shape[2:] if image.layout == "NCHW" else image.shape[1:3])
-
-
-def channels_first(values: np.ndarray, layout: str) -> np.ndarray:
-    return values.transpose(0, 3, 1, 2) if layout == "NHWC" else values
 
 
 def panel(

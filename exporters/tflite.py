@@ -5,8 +5,6 @@ builds the Keras model; one traced function of it, saved once, goes to TensorFlo
 """
 
 import contextlib
-import functools
-import importlib
 import io
 import json
 import os
@@ -17,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -60,6 +59,7 @@ with _process_state():
     import tensorflow as tf
     import tf_keras
     from onnx2tf import onnx2tf  # the module, for the patches below: the package has only convert and main
+    from onnx2tf.ops import Reshape, Transpose
 
 
 @dataclass(frozen=True)
@@ -170,44 +170,34 @@ def _keras_model(graph: onnx.ModelProto, folder: str) -> tf_keras.Model:
     if not hasattr(onnx2tf, _DOWNLOAD):
         options["tflite_backend"] = "tf_converter"  # 2.x writes TFLite itself unless told otherwise; 1.x never does
     with (
-        _patched("dummy_onnx_inference", _no_inference),
-        _patched(_DOWNLOAD, _no_download, optional=True),
-        _layouts_told_apart(),
+        _patched(onnx2tf, "dummy_onnx_inference", _no_inference),
+        _patched(onnx2tf, _DOWNLOAD, _no_download, optional=True),
+        _patched(Reshape, "make_node", _told_apart(Reshape.make_node)),
+        _patched(Transpose, "make_node", _told_apart(Transpose.make_node)),
     ):
         return _quietly(onnx2tf.convert, onnx_graph=graph, output_folder_path=folder, verbosity="error", **options)
 
 
-@contextlib.contextmanager
-def _layouts_told_apart() -> Iterator[None]:
-    """Correct what onnx2tf concludes from shapes where a map has as many channels as rows and columns.
+def _told_apart(make_node: Callable[..., object]) -> Callable[..., object]:
+    """onnx2tf's Transpose or Reshape, corrected for maps with as many channels as rows and columns.
 
-    It takes every such tensor for channels-last; what Transpose gives, and Reshape of what was not channels-last, is as
-    ONNX has it. Seen at 512x512, where xxs has 64 channels of 64x64.
+    It takes every tensor whose axes are alike for channels-last; what Transpose gives, and Reshape of what was not
+    channels-last, is as ONNX has it. Seen at 512x512, where xxs has 64 channels of 64x64.
     """
-    modules = [importlib.import_module(f"onnx2tf.ops.{name}") for name in ("Transpose", "Reshape")]
-    originals = [module.make_node for module in modules]
-    for module, original in zip(modules, originals, strict=True):
-        module.make_node = functools.partial(_make_node, original)
-    try:
-        yield
-    finally:
-        for module, original in zip(modules, originals, strict=True):
-            module.make_node = original
 
+    def made(*, graph_node: object, tf_layers_dict: dict, **options: object) -> object:
+        result = make_node(graph_node=graph_node, tf_layers_dict=tf_layers_dict, **options)
+        given, output = tf_layers_dict.get(graph_node.inputs[0].name, {}), graph_node.outputs[0]
+        layer, shape = tf_layers_dict[output.name], list(output.shape)
+        is_ambiguous = len(shape) == 4 and shape[1] == shape[2] == shape[3]
+        if is_ambiguous and (graph_node.op == "Transpose" or given.get(_CHANNELS_LAST) is False):
+            is_for_conv = any(reader.op == "Conv" for reader in output.outputs)  # which takes such a map as it is
+            if is_for_conv:
+                layer["tf_node"] = tf.transpose(layer["tf_node"], [0, 2, 3, 1])
+            layer[_CHANNELS_LAST] = is_for_conv
+        return result
 
-def _make_node(
-    original: Callable[..., object], *, graph_node: object, tf_layers_dict: dict, **options: object
-) -> object:
-    result = original(graph_node=graph_node, tf_layers_dict=tf_layers_dict, **options)
-    given, output = tf_layers_dict.get(graph_node.inputs[0].name, {}), graph_node.outputs[0]
-    made, shape = tf_layers_dict[output.name], list(output.shape)
-    is_ambiguous = len(shape) == 4 and shape[1] == shape[2] == shape[3]
-    if is_ambiguous and (graph_node.op == "Transpose" or given.get(_CHANNELS_LAST) is False):
-        is_for_conv = any(reader.op == "Conv" for reader in output.outputs)  # which takes such a map as it is
-        if is_for_conv:
-            made["tf_node"] = tf.transpose(made["tf_node"], [0, 2, 3, 1])
-        made[_CHANNELS_LAST] = is_for_conv
-    return result
+    return made
 
 
 _CHANNELS_LAST = "before_op_output_shape_trans"  # onnx2tf's mark of a tensor that lies so in TensorFlow
@@ -229,21 +219,23 @@ def _no_download() -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _patched(name: str, substitute: Callable[..., object], *, optional: bool = False) -> Iterator[None]:
-    """Replace a function of onnx2tf's main module for a while.
+def _patched(
+    module: ModuleType, name: str, substitute: Callable[..., object], *, optional: bool = False
+) -> Iterator[None]:
+    """Replace a function of one of onnx2tf's modules for a while.
 
     Raises: ConversionError when this onnx2tf has no such function and it is not optional.
     """
-    original = getattr(onnx2tf, name, None)
+    original = getattr(module, name, None)
     if original is None and not optional:
         raise ConversionError(f"this onnx2tf ({onnx2tf.__version__}) has no function {name}; 1.29 and 2.6 have")
     if original is not None:
-        setattr(onnx2tf, name, substitute)
+        setattr(module, name, substitute)
     try:
         yield
     finally:
         if original is not None:
-            setattr(onnx2tf, name, original)
+            setattr(module, name, original)
 
 
 def _quietly(function: Callable[..., object], **arguments: object) -> tf_keras.Model:

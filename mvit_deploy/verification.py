@@ -94,8 +94,8 @@ def no_floor(precision: str, source: Reference) -> str:
     return ""
 
 
-def _channels_first(values: np.ndarray, output: OutputSpec) -> np.ndarray:
-    """A map as PyTorch lays it out; everything else as it is."""
+def channels_first(values: np.ndarray, output: OutputSpec) -> np.ndarray:
+    """What a file gave, a map as PyTorch lays it out; everything else as it is."""
     return values.transpose(0, 3, 1, 2) if output.layout == "NHWC" else values
 
 
@@ -108,7 +108,7 @@ def _judge(values: np.ndarray, output: OutputSpec, expected: Expectation) -> Jud
     return parity.judge(
         precision=expected.precision,
         reference=parity.comparable(reference, meaning),
-        candidate=parity.comparable(_channels_first(values, output), meaning),
+        candidate=parity.comparable(channels_first(values, output), meaning),
         meaning=meaning,
         kinds=expected.inputs.kinds,
         names=expected.inputs.names,

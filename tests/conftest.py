@@ -44,6 +44,15 @@ def mvit_export(*arguments: object, **options: object) -> subprocess.CompletedPr
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
 
 
+def without_library(library: str, command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command line (export, verify, bench) in a process in which a library cannot be imported."""
+    code = (
+        f"import sys; sys.modules[{library!r}] = None; from mvit_deploy.cli.{command} import main;"
+        f"sys.exit(main({[*map(str, arguments)]!r}))"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
 @contextmanager
 def quick_blame() -> Iterator[None]:
     """Blame on one photo, for tests in which it does not matter what it finds."""

@@ -86,7 +86,7 @@ def flipped(boxes: Tensor) -> Tensor:
 def untrained(mode: str, num_classes: int) -> Detector:
     """A network whose head says little of anything."""
     model = detector(mode, num_classes)
-    start_small(getattr(predict, "pointwise", predict) for predict in model.head.predict)
+    start_small(model.head.last_layers)
     return model
 
 

@@ -1,9 +1,10 @@
 """Parts of pictures, as squares that the networks take."""
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
+
+from mvit_deploy.reference import image_tensors
 
 LEAST_WINDOW = 0.6  # of each side of a picture, that a crop keeps
 Window = tuple[float, float, float, float]  # left, top, right, bottom in units of the picture's sides
@@ -26,4 +27,4 @@ def cut(picture: Image.Image, window: Window, side: int, *, resample: Image.Resa
 
 def as_input(picture: Image.Image) -> Tensor:
     """Shapes: RGB -> float (3, H, W), [0, 1]."""
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+    return image_tensors(np.asarray(picture)[None], "RGB")[0]

@@ -10,6 +10,7 @@ from mvit_deploy.checkpoints.networks import OUTPUT_STRIDES, PATCH_SIZE
 from mvit_deploy.checkpoints.strict import first_five
 from mvit_deploy.errors import CheckpointError
 from mvit_deploy.nn.config import CONFIGS, HEADS, NORM_EPS
+from mvit_deploy.nn.heads.segmentation import PYRAMID_CHANNELS, RATES
 from mvit_deploy.preprocessing import RESAMPLING, Preprocessing
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -94,7 +95,8 @@ def _expected_config(found: Recognised) -> dict[str, object]:
     if found.num_classes is not None:
         expected["num_labels"] = found.num_classes
     if found.layout.task == "segmentation":
-        expected |= {"aspp_out_channels": 256, "atrous_rates": [6, 12, 18]}
+        rates = RATES[OUTPUT_STRIDES["segmentation"]]
+        expected |= {"aspp_out_channels": PYRAMID_CHANNELS, "atrous_rates": list(rates)}
     return expected
 
 

@@ -75,6 +75,7 @@ def load(tensors: Mapping[str, Tensor], found: Recognised) -> nn.Module:
     Raises: CheckpointError unless every key and every shape fits, each used once.
     """
     layout = found.layout
+    # On the meta device, so that a head of any size is refused before memory is taken for it.
     strict.check(tensors, layout.expected(found.mode, found.num_classes), f"{layout} {found.mode}")
     model = build(layout.task, found.mode, found.num_classes, layout.module.VARIANT)
     # Not strict once more: the counters of BatchNorm may be missing, everything else has just been checked.

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from mvit_deploy.errors import UsageError
+from mvit_deploy.nn.anchors import anchors_per_point
 from mvit_deploy.nn.backbone import MobileViT
 from mvit_deploy.nn.config import COCO_CLASSES, PAPER_CLASSES, VOC_CLASSES
 from mvit_deploy.nn.heads.classification import Classifier, classifier
-from mvit_deploy.nn.heads.detection import Detector, detector
+from mvit_deploy.nn.heads.detection import BOX, Detector, detector
 from mvit_deploy.nn.heads.segmentation import Segmenter, segmenter
 
 BACKBONE = "backbone"  # no task of its own: a checkpoint without a head
@@ -28,7 +29,6 @@ LAST_BIAS = {
 }
 OUTPUT_STRIDES = {"classification": 32, "detection": 32, "segmentation": 16, BACKBONE: 32}  # of the published ones
 PATCH_SIZE = (2, 2)
-_BOX_NUMBERS, _LAST_ANCHORS = 4, 4  # of a detector's last map: each anchor has 4 numbers of a box and all classes
 
 
 def build(task: str, mode: str, num_classes: int | None, variant: str = "paper") -> nn.Module:
@@ -61,7 +61,7 @@ def classes_of(task: str, bias: Tensor | None) -> int | None:
     if task == BACKBONE:
         return None
     rows = len(bias) if bias is not None and bias.dim() == 1 else 0
-    count = rows // _LAST_ANCHORS - _BOX_NUMBERS if task == "detection" else rows
+    count = rows // anchors_per_point()[-1] - BOX if task == "detection" else rows
     least = 1 if task == "classification" else 2
     return count if count >= least else PUBLISHED_CLASSES[task]
 

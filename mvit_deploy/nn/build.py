@@ -46,9 +46,8 @@ def seeded_detector(mode: str, num_classes: int = COCO_CLASSES, *, seed: int = 0
     a fault through."""
     model = randomize(detector(mode, num_classes), seed=seed)
     with torch.no_grad():
-        for part in model.head.predict:
-            last = getattr(part, "pointwise", part)
-            last.weight *= PREDICTION_GAIN
+        for layer in model.head.last_layers:
+            layer.weight *= PREDICTION_GAIN
     return model.eval()
 
 

@@ -21,7 +21,7 @@ ENDINGS = {
 def ended(module: nn.Module, ending: str, image_size: tuple[int, int]) -> nn.Module:
     """A network of ours with an ending of its task, sharing the parts; its names of layers stay. Others as they are."""
     if isinstance(module, Detector):
-        return Decoded(module, image_size) if ending == "boxes" else _bare(module)
+        return Decoded(module, image_size) if ending == "boxes" else Detector(module.backbone, module.head)
     if isinstance(module, Segmenter):
         return Ended(module, upsampled="upsampled" in ending, classes="classes" in ending)
     return module
@@ -30,12 +30,5 @@ def ended(module: nn.Module, ending: str, image_size: tuple[int, int]) -> nn.Mod
 def measured(module: nn.Module) -> nn.Module:
     """The network, whatever its ending, with the one output on which quantization is judged: what the head gives."""
     if isinstance(module, Detector):
-        return Joined(module)
+        return Joined(module.backbone, module.head)
     return Ended(module) if isinstance(module, Segmenter) else module
-
-
-def _bare(detector: Detector) -> Detector:
-    bare = Detector.__new__(Detector)
-    nn.Module.__init__(bare)
-    bare.backbone, bare.head = detector.backbone, detector.head
-    return bare

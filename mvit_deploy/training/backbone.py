@@ -10,8 +10,6 @@ from mvit_deploy.nn.heads.classification import Classifier
 from mvit_deploy.nn.heads.detection import Detector
 from mvit_deploy.nn.heads.segmentation import Segmenter
 
-_LAST_CONV = "conv_exp."  # which heads that read maps leave out
-
 
 def load_backbone(model: Classifier | Detector | Segmenter, checkpoint_path: Path | str) -> None:
     """Put the backbone's weights of a checkpoint of any task into a model; the head stays as it is.
@@ -25,10 +23,9 @@ def load_backbone(model: Classifier | Detector | Segmenter, checkpoint_path: Pat
     if found is None:
         loaded = load_checkpoint(checkpoint_path).model
         found = getattr(loaded, "backbone", loaded).state_dict()
-    expected = model.backbone.state_dict()
-    if not any(key.startswith(_LAST_CONV) for key in expected):
-        found = {key: tensor for key, tensor in found.items() if not key.startswith(_LAST_CONV)}
-    strict.check(found, expected, f"the {model.mode} backbone")
+    if not hasattr(model.backbone, "conv_exp"):
+        found = {key: tensor for key, tensor in found.items() if not key.startswith("conv_exp.")}
+    strict.check(found, model.backbone.state_dict(), f"the {model.mode} backbone")
     # Not strict once more: the counters of BatchNorm may be missing, everything else has just been checked.
     model.backbone.load_state_dict(found, strict=False)
 

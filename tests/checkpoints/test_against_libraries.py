@@ -9,30 +9,20 @@ from torch import Tensor, nn
 from mvit_deploy.checkpoints import cvnets, huggingface, kornia, load_checkpoint
 from mvit_deploy.nn.config import CONFIGS
 from tests.checkpoints.samples import CLASSES, model_for, saved
+from tests.twins import transformers_model
 
 SIZES = [(96, 160), (128, 128)]
 
 
-def transformers_model(task: str, mode: str, **settings: object) -> nn.Module:
+def transformers_twin(task: str, mode: str, **settings: object) -> nn.Module:
     """transformers' class of a task with sensitive weights, as if it had been trained on BGR."""
-    transformers = pytest.importorskip("transformers")
-    config = CONFIGS[mode]
-    widths = [config.stem_channels, config.channels_1, config.channels_2, *(s.channels for s in config.stages)]
     kind, stride = {
-        "classification": (transformers.MobileViTForImageClassification, 32),
-        "segmentation": (transformers.MobileViTForSemanticSegmentation, 16),
-        "backbone": (transformers.MobileViTModel, 32),
+        "classification": ("MobileViTForImageClassification", 32),
+        "segmentation": ("MobileViTForSemanticSegmentation", 16),
+        "backbone": ("MobileViTModel", 32),
     }[task]
     options = {"num_labels": CLASSES[task]} if CLASSES[task] else {}
-    model = kind(
-        transformers.MobileViTConfig(
-            hidden_sizes=[s.dim for s in config.stages],
-            neck_hidden_sizes=[*widths, config.out_channels],
-            expand_ratio=float(config.expansion),
-            output_stride=stride,
-            **options | settings,
-        )
-    )
+    model = transformers_model(kind, mode, **{"output_stride": stride} | options | settings)
     model.load_state_dict(huggingface.state_dict_for(model_for("huggingface", task, mode)), strict=True)
     return model.eval()
 
@@ -56,7 +46,7 @@ def test_a_folder_saved_by_transformers_gives_its_outputs(
     tmp_path: Path, task: str, mode: str, size: tuple[int, int]
 ) -> None:
     """transformers' model gets BGR, ours RGB."""
-    twin = transformers_model(task, mode)
+    twin = transformers_twin(task, mode)
     twin.save_pretrained(tmp_path)
     image = images_of(size)
 
@@ -72,7 +62,7 @@ def test_a_folder_saved_by_transformers_gives_its_outputs(
 
 def test_a_segmenter_of_ml_cvnets_is_the_one_of_transformers(tmp_path: Path) -> None:
     """Two spellings of one network: the published one of Apple, and what transformers made of it."""
-    twin = transformers_model("segmentation", "xxs")
+    twin = transformers_twin("segmentation", "xxs")
     path = saved(tmp_path / "x.pt", cvnets.state_dict_for(model_for("cvnets", "segmentation")))
     image = images_of((96, 160))
 

@@ -13,7 +13,7 @@ from mvit_deploy import adopt, reference
 from mvit_deploy.checkpoints import hub
 from mvit_deploy.errors import AbsentCheckpointError, UsageError
 from tests.checkpoints.samples import model_for, saved, state
-from tests.checkpoints.test_against_libraries import images_of, transformers_model
+from tests.checkpoints.test_against_libraries import images_of, transformers_twin
 
 
 def test_kornias_weights_are_a_reference_of_its_variant(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_weights_of_another_task_are_not_taken_for_a_classifier(tmp_path: Path) 
 
 def test_a_users_own_module_of_transformers_keeps_bgr() -> None:
     """What is rebuilt of it takes what it takes; only checkpoints are turned to RGB."""
-    twin, image = transformers_model("classification", "xxs"), images_of((64, 96))
+    twin, image = transformers_twin("classification", "xxs"), images_of((64, 96))
 
     with torch.no_grad():
         theirs, ours = twin(image).logits, adopt.adopt(twin)(image)
@@ -85,7 +85,7 @@ def test_a_file_from_a_repository_that_cannot_be_had_is_not_judged(
 def test_a_red_picture_is_red_to_weights_for_bgr(tmp_path: Path) -> None:
     """transformers' processor and model against a file's way: 8-bit RGB pixels, then ours."""
     transformers = pytest.importorskip("transformers")
-    twin = transformers_model("classification", "xxs")
+    twin = transformers_twin("classification", "xxs")
     picture = Image.new("RGB", (64, 64), (200, 30, 10))
     processor = transformers.MobileViTImageProcessor(do_resize=False, do_center_crop=False, do_rescale=True)
     found = reference.from_weights(None, str(saved(tmp_path / "x.pt", twin.state_dict())), num_classes=None, seed=0)

@@ -1,8 +1,6 @@
 """Bad input: one clear line, the right exit code, and nothing written."""
 
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,7 @@ import torch
 
 from mvit_deploy.checkpoints import timm
 from mvit_deploy.cli.export import main
-from tests.conftest import PHOTOS, sensitive
+from tests.conftest import PHOTOS, sensitive, without_library
 
 USAGE, MISSING, CHECKPOINT = 2, 4, 5
 BASE = {"--mode": "xxs", "--target": "onnx", "--image-size": "64"}
@@ -214,12 +212,7 @@ def test_an_option_that_contradicts_the_weights_is_refused(
 def test_a_missing_library_names_the_extra_before_anything_is_written(
     tmp_path: Path, library: str, target: str, extra: str
 ) -> None:
-    code = (
-        f"import sys; sys.modules[{library!r}] = None; from mvit_deploy.cli.export import main;"
-        f"sys.exit(main(['--mode', 'xxs', '--target', {target!r}, '--output', {str(tmp_path / 'out')!r}]))"
-    )
-
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = without_library(library, "export", "--mode", "xxs", "--target", target, "--output", tmp_path / "out")
 
     assert result.returncode == MISSING, result.stderr
     assert f"mvit-deploy[{extra}]" in result.stderr

@@ -15,7 +15,7 @@ from PIL import Image
 from mvit_deploy.bench import plot
 from mvit_deploy.cli.bench import main
 from mvit_deploy.report import Report, report_path
-from tests.conftest import LABELS, ROOT
+from tests.conftest import LABELS, ROOT, without_library
 
 DAMAGED, USAGE, MISSING, FAILED, INTERRUPTED = 1, 2, 4, 6, 130
 NAMES = ["onnx fp32", "tflite fp16"]
@@ -157,11 +157,7 @@ def test_unusable_images_are_found_before_anything_is_timed(
 @pytest.mark.parametrize(("library", "option"), [("onnxruntime", "mvit-deploy[onnx]"), ("matplotlib", "matplotlib")])
 def test_a_missing_library_is_named(labelled: dict[str, Report], library: str, option: str) -> None:
     arguments = [str(labelled["onnx fp32"].path), "--plot", "cost.png"]
-    code = (
-        f"import sys; sys.modules[{library!r}] = None; from mvit_deploy.cli.bench import main;"
-        f"sys.exit(main({arguments!r}))"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = without_library(library, "bench", *arguments)
 
     assert result.returncode == MISSING
     assert f"pip install {option}" in result.stderr.replace("'", "")

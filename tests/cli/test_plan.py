@@ -1,8 +1,6 @@
 """Blame, plan and frontier for a person: the tables and the chart, from a report made up by hand and from a run."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ from mvit_deploy.cli.export import main
 from mvit_deploy.cli.findings import Findings
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.report import Report
-from tests.conftest import PHOTOS, sensitive
+from tests.conftest import PHOTOS, sensitive, without_library
 
 USAGE, MISSING, FAILED = 2, 4, 6
 BASE = ["--mode", "xxs", "--num-classes", "5", "--image-size", "64", "--target", "onnx"]
@@ -271,11 +269,7 @@ def test_a_plot_that_cannot_be_is_refused_before_anything_is_written(
 
 def test_without_matplotlib_the_plot_is_refused(tmp_path: Path) -> None:
     arguments = [*BASE, *QUANTIZED, "--output", str(tmp_path / "out"), "--plot", str(tmp_path / "plan.png")]
-    code = (
-        "import sys; sys.modules['matplotlib'] = None; from mvit_deploy.cli.export import main;"
-        f"sys.exit(main({arguments!r}))"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = without_library("matplotlib", "export", *arguments)
 
     assert result.returncode == MISSING
     assert "pip install matplotlib" in result.stderr

@@ -17,7 +17,7 @@ import pytest
 import mvit_deploy
 from exporters import onnx as onnx_exporter
 from mvit_deploy.cli.export import main
-from tests.conftest import ROOT, sensitive
+from tests.conftest import ROOT, sensitive, without_library
 
 MISMATCH, NOT_RUN, FAILED, INTERRUPTED = 1, 3, 6, 130
 BASE = ["--mode", "xxs", "--num-classes", "5", "--image-size", "64"]
@@ -185,11 +185,7 @@ def test_doctor_names_every_target(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_doctor_ends_in_4_when_the_asked_target_is_missing() -> None:
-    code = (
-        "import sys; sys.modules['coremltools'] = None; from mvit_deploy.cli.export import main;"
-        "sys.exit(main(['--doctor', '--target', 'coreml']))"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = without_library("coremltools", "export", "--doctor", "--target", "coreml")
 
     assert result.returncode == 4
     assert "coremltools" in result.stderr

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from mvit_deploy.cli.export import main as export
 from mvit_deploy.cli.verify import main as verify
 from mvit_deploy.report import Report, report_path
 from mvit_deploy.runtimes.coreml.package import read_specification, specification_path
-from tests.conftest import LABELS, sensitive
+from tests.conftest import LABELS, sensitive, without_library
 
 MATCHES, MISMATCH, USAGE, NOT_RUN, MISSING, CHECKPOINT = 0, 1, 2, 3, 4, 5
 FILES = ["mobilevit_xxs_fp32.onnx", "mobilevit_xxs_fp16.mlpackage", "mobilevit_xxs_fp32.tflite"]
@@ -257,11 +256,7 @@ def test_the_failure_of_highest_priority_wins(copy: Path, capfd: Captured) -> No
 
 
 def test_a_missing_library_is_named_with_its_extra(exported: Path) -> None:
-    code = (
-        "import sys; sys.modules['onnxruntime'] = None; from mvit_deploy.cli.verify import main;"
-        f"sys.exit(main([{str(exported / FILES[0])!r}]))"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = without_library("onnxruntime", "verify", exported / FILES[0])
 
     assert result.returncode == MISSING
     assert "pip install 'mvit-deploy[onnx]'" in result.stderr

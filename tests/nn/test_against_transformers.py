@@ -7,24 +7,14 @@ from mvit_deploy.checkpoints import huggingface
 from mvit_deploy.nn.config import CONFIGS
 from mvit_deploy.nn.heads.classification import Classifier
 from tests.conftest import sensitive
-
-transformers = pytest.importorskip("transformers")
+from tests.twins import transformers_model
 
 SIZES = [(256, 256), (224, 224), (192, 320), (160, 288)]
 
 
 def hugging_face_twin(model: Classifier) -> torch.nn.Module:
     """transformers' classifier with a model's weights; that these fit is what strict loading over there says."""
-    config = CONFIGS[model.mode]
-    widths = [config.stem_channels, config.channels_1, config.channels_2, *(s.channels for s in config.stages)]
-    twin = transformers.MobileViTForImageClassification(
-        transformers.MobileViTConfig(
-            hidden_sizes=[s.dim for s in config.stages],
-            neck_hidden_sizes=[*widths, config.out_channels],
-            expand_ratio=float(config.expansion),
-            num_labels=model.num_classes,
-        )
-    )
+    twin = transformers_model("MobileViTForImageClassification", model.mode, num_labels=model.num_classes)
     twin.load_state_dict(huggingface.rename(model.state_dict()), strict=True)
     return twin.eval()
 

@@ -89,7 +89,7 @@ def test_a_size_that_does_not_work_is_refused() -> None:
     with pytest.raises(ShapeError, match="anchors are those of a 64x96 image, not of 96x64"):
         Decoded(seeded_detector("xxs", 3), (64, 96))(torch.zeros(1, 3, 96, 64))
     with pytest.raises(UsageError, match="output stride 32, not 16"):
-        Detector(MobileViT("xxs", output_stride=16), 5)
+        Detector(MobileViT("xxs", output_stride=16), seeded_detector("xxs", 5).head)
     with pytest.raises(UsageError, match="at least one class"):
         detector("xxs", 1)
 

@@ -10,6 +10,7 @@ from mvit_deploy.nn.channels_last import channels_last
 from mvit_deploy.nn.config import CONFIGS
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.nn.heads.segmentation import Ended, Segmenter, segmenter
+from tests.twins import transformers_model
 
 # apple/ml-cvnets v0.1 with 21 classes at 512x512.
 PARAMETERS = {"xxs": 1_854_853, "xs": 2_944_069, "s": 6_357_941}
@@ -34,19 +35,9 @@ def test_the_logits_lie_at_the_output_stride(stride: int, sides: tuple[int, int]
 
 def twin(model: Segmenter) -> torch.nn.Module:
     """transformers' segmenter with a model's weights; that these fit is what strict loading over there says."""
-    transformers = pytest.importorskip("transformers")
-    config, rates = CONFIGS[model.mode], [conv.conv.dilation[0] for conv in list(model.head.aspp)[1:]]
-    widths = [config.stem_channels, config.channels_1, config.channels_2, *(s.channels for s in config.stages)]
-    theirs = transformers.MobileViTForSemanticSegmentation(
-        transformers.MobileViTConfig(
-            hidden_sizes=[s.dim for s in config.stages],
-            neck_hidden_sizes=[*widths, config.out_channels],
-            expand_ratio=float(config.expansion),
-            num_labels=model.num_classes,
-            output_stride=model.output_stride,
-            atrous_rates=rates,
-        )
-    )
+    rates = [conv.conv.dilation[0] for conv in list(model.head.aspp)[1:]]
+    settings = {"num_labels": model.num_classes, "output_stride": model.backbone.output_stride, "atrous_rates": rates}
+    theirs = transformers_model("MobileViTForSemanticSegmentation", model.mode, **settings)
     theirs.load_state_dict(huggingface.rename(model.state_dict()), strict=True)
     return theirs.eval()
 

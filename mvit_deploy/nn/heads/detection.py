@@ -64,6 +64,11 @@ class DetectionHead(nn.Module):
         self.predict = nn.ModuleList([*predictors, nn.Conv2d(POINT_CHANNELS, counts[-1], 1)])
         self.apply(initialise)
 
+    @property
+    def last_layers(self) -> list[nn.Conv2d]:
+        """Those that give locations and logits, map by map."""
+        return [getattr(predict, "pointwise", predict) for predict in self.predict]
+
     def forward(self, stride_16: Tensor, stride_32: Tensor) -> tuple[Tensor, Tensor]:
         maps = [stride_32]
         for conv in self.extra:
@@ -88,13 +93,11 @@ class Detector(nn.Module):
     at 320x320, class 0 is the background.
     """
 
-    def __init__(self, backbone: MobileViT, num_classes: int) -> None:
+    def __init__(self, backbone: MobileViT, head: DetectionHead) -> None:
         super().__init__()
         if backbone.output_stride != STRIDE:
             raise UsageError(f"a detector needs a backbone of output stride {STRIDE}, not {backbone.output_stride}")
-        self.backbone = backbone
-        _, fourth, fifth = backbone.config.stages
-        self.head = DetectionHead((fourth.channels, fifth.channels), num_classes)
+        self.backbone, self.head = backbone, head
 
     @property
     def mode(self) -> str:
@@ -118,8 +121,7 @@ class Decoded(Detector):
     """
 
     def __init__(self, detector: Detector, image_size: tuple[int, int]) -> None:
-        nn.Module.__init__(self)
-        self.backbone, self.head = detector.backbone, detector.head
+        super().__init__(detector.backbone, detector.head)
         self.image_size = tuple(image_size)
         centres, sizes = anchors_of_image(image_size)[None].split((2, 2), dim=2)
         self.register_buffer("centres", centres.contiguous())  # (1, A, 2)
@@ -139,12 +141,8 @@ class Decoded(Detector):
 
 
 class Joined(Detector):
-    """The same detector with a row of numbers, for judging quantization by one output: locations and logits, each with
-    the weight of one. Shapes: image (B, 3, H, W) -> (B, A * (4 + num_classes))."""
-
-    def __init__(self, detector: Detector) -> None:
-        nn.Module.__init__(self)
-        self.backbone, self.head = detector.backbone, detector.head
+    """A detector with a row of numbers, for judging quantization by one output: locations and logits, each with the
+    weight of one. Shapes: image (B, 3, H, W) -> (B, A * (4 + num_classes))."""
 
     def forward(self, image: Tensor) -> Tensor:
         parts = [values.flatten(1) for values in super().forward(image)]
@@ -160,4 +158,6 @@ def detector(mode: str, num_classes: int = COCO_CLASSES, *, dropout: float | Non
     """
     if num_classes < 2:
         raise UsageError(f"a detector needs the background and at least one class, not {num_classes}")
-    return Detector(MobileViT(mode, dropout=dropout, last_conv=False), num_classes)
+    backbone = MobileViT(mode, dropout=dropout, last_conv=False)
+    _, fourth, fifth = backbone.config.stages
+    return Detector(backbone, DetectionHead((fourth.channels, fifth.channels), num_classes))

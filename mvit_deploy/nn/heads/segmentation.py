@@ -49,11 +49,9 @@ class Segmenter(nn.Module):
     Shapes: image (B, 3, H, W), float, RGB, [0, 1] -> logits (B, num_classes, H/16, W/16), or /8 at output stride 8.
     """
 
-    def __init__(self, backbone: MobileViT, num_classes: int, output_stride: int) -> None:
+    def __init__(self, backbone: MobileViT, head: nn.Module) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.output_stride = output_stride
-        self.head = SegmentationHead(backbone.config.stages[-1].channels, num_classes, RATES[output_stride])
+        self.backbone, self.head = backbone, head
 
     @property
     def mode(self) -> str:
@@ -76,8 +74,7 @@ class Ended(Segmenter):
     """
 
     def __init__(self, segmenter: Segmenter, *, upsampled: bool = False, classes: bool = False) -> None:
-        nn.Module.__init__(self)
-        self.backbone, self.head, self.output_stride = segmenter.backbone, segmenter.head, segmenter.output_stride
+        super().__init__(segmenter.backbone, segmenter.head)
         self.upsampled, self.classes = upsampled, classes
 
     def forward(self, image: Tensor) -> Tensor:
@@ -101,4 +98,4 @@ def segmenter(
     if output_stride not in RATES:
         raise UsageError(f"output stride {output_stride}; a segmenter has: {', '.join(map(str, RATES))}")
     backbone = MobileViT(mode, dropout=dropout, last_conv=False, output_stride=output_stride)
-    return Segmenter(backbone, num_classes, output_stride)
+    return Segmenter(backbone, SegmentationHead(backbone.config.stages[-1].channels, num_classes, RATES[output_stride]))
