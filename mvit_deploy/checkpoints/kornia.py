@@ -6,7 +6,6 @@ Source: kornia 0.9.0 kornia/models/vit_mobile.py (kornia/contrib/vit_mobile.py b
 import re
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor, nn
 
 from mvit_deploy.checkpoints.networks import BACKBONE, state_of
@@ -62,20 +61,12 @@ def key_of(ours: str) -> str:
 
 def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our tensors of this variant under Kornia's keys."""
-    return {key_of(key): _halves_swapped(key_of(key), tensor) for key, tensor in state.items()}
+    return {key_of(key): tensor for key, tensor in state.items()}
 
 
 def restore(tensors: Mapping[str, Tensor], ours: Iterable[str]) -> dict[str, Tensor]:
     """Kornia's tensors under our keys, those of ours that are there."""
-    theirs = {key: key_of(key) for key in ours}
-    return {key: _halves_swapped(name, tensors[name]) for key, name in theirs.items() if name in tensors}
-
-
-def _halves_swapped(key: str, tensor: Tensor) -> Tensor:
-    """Kornia joins (global, shortcut) before the fusion, the paper (shortcut, global): swap the halves of the input."""
-    if not re.fullmatch(r"mvit\.\d\.conv4\.0\.weight", key):
-        return tensor
-    return torch.cat(tensor.chunk(2, dim=1)[::-1], dim=1)
+    return {key: tensors[key_of(key)] for key in ours if key_of(key) in tensors}
 
 
 def state_dict_for(model: nn.Module) -> dict[str, Tensor]:

@@ -74,7 +74,7 @@ class ChannelsLastBlock(nn.Module):
 
     def __init__(self, block: DeployBlock) -> None:
         super().__init__()
-        self.patch = block.patch
+        self.patch, self.global_first = block.patch, block.global_first
         self.local_conv, self.local_proj = block.local_conv, block.local_proj
         self.transformer = block.transformer
         for layer in self.transformer:  # all but attention takes tokens of any rank
@@ -91,7 +91,7 @@ class ChannelsLastBlock(nn.Module):
         y = resize(self.local_proj(self.local_conv(x)), even)
         y = self.norm(self.transformer(unfold_channels_last(y, self.patch)))
         y = self.proj(resize(fold_channels_last(y, even, self.patch), size))
-        return self.fusion(torch.cat((x, y), dim=1))
+        return self.fusion(torch.cat((y, x) if self.global_first else (x, y), dim=1))
 
 
 def _centre_tokens(block: "ChannelsLastBlock | DeployBlock") -> None:

@@ -11,16 +11,20 @@ from mvit_deploy.nn.patches import fold, resize, round_up, static_size, unfold
 class Attention(nn.Module):
     """Multi-head self-attention over N, written out as matmul, softmax, matmul (no fused operator).
 
-    The rows of qkv are [q of all heads | k | v], each head-major; q is scaled by head_dim^-0.5 before the product.
+    The rows of qkv are [q of all heads | k | v], each head-major. The scale, head_dim^-0.5, is on q, or with
+    scales_scores on the product, as in Kornia's network.
     Shapes: (B', N, d) -> (B', N, d); the heads are c wide, together h*c.
     Source: apple/ml-cvnets v0.1 layers/multi_head_attention.py.
     """
 
-    def __init__(self, dim: int, head_dim: int, *, heads: int = HEADS, qkv_bias: bool = True) -> None:
+    def __init__(
+        self, dim: int, head_dim: int, *, heads: int = HEADS, qkv_bias: bool = True, scales_scores: bool = False
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.head_dim = head_dim
         self.scale = head_dim**-0.5
+        self.scales_scores = scales_scores
         self.qkv = nn.Linear(dim, 3 * heads * head_dim, bias=qkv_bias)
         self.out = nn.Linear(heads * head_dim, dim)
 
@@ -28,8 +32,9 @@ class Attention(nn.Module):
         count = int(x.shape[1])
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         q, k, v = (t.reshape(-1, count, self.heads, self.head_dim).transpose(1, 2) for t in (q, k, v))  # (B', h, N, c)
-        weights = ((q * self.scale) @ k.transpose(-2, -1)).softmax(dim=-1)  # (B', h, N, N)
-        y = (weights @ v).transpose(1, 2).reshape(-1, count, self.heads * self.head_dim)  # (B', N, h*c)
+        k = k.transpose(-2, -1)
+        scores = (q @ k) * self.scale if self.scales_scores else (q * self.scale) @ k  # (B', h, N, N)
+        y = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(-1, count, self.heads * self.head_dim)  # (B', N, h*c)
         return self.out(y)
 
 
@@ -52,7 +57,9 @@ class TransformerLayer(nn.Module):
     def __init__(self, stage: TransformerStage, dropout: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(stage.dim, eps=NORM_EPS)
-        self.attention = Attention(stage.dim, stage.head_dim, qkv_bias=stage.qkv_bias)
+        self.attention = Attention(
+            stage.dim, stage.head_dim, qkv_bias=stage.qkv_bias, scales_scores=stage.scales_scores
+        )
         self.norm2 = nn.LayerNorm(stage.dim, eps=NORM_EPS)
         self.ffn = FeedForward(stage.dim, stage.ffn_width)
         self.dropout = nn.Dropout(dropout)
@@ -73,6 +80,7 @@ class MobileViTBlock(nn.Module):
     def __init__(self, stage: TransformerStage, patch: tuple[int, int], dropout: float) -> None:
         super().__init__()
         self.patch = patch
+        self.global_first = stage.global_first
         self.local_conv = ConvNorm(stage.channels, stage.channels, 3)
         self.local_proj = (
             ConvNorm(stage.channels, stage.dim, 1)
@@ -90,4 +98,4 @@ class MobileViTBlock(nn.Module):
         y = resize(self.local_proj(self.local_conv(x)), even)
         y = self.norm(self.transformer(unfold(y, self.patch)))
         y = self.proj(resize(fold(y, even, self.patch), size))
-        return self.fusion(torch.cat((x, y), dim=1))  # the shortcut comes first
+        return self.fusion(torch.cat((y, x) if self.global_first else (x, y), dim=1))

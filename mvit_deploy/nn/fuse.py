@@ -87,7 +87,7 @@ class DeployBlock(nn.Module):
 
     def __init__(self, block: MobileViTBlock) -> None:
         super().__init__()
-        self.patch = block.patch
+        self.patch, self.global_first = block.patch, block.global_first
         self.is_centred = False  # whether the tokens have a mean of 0 (channels_last.centred)
         self.local_conv = fold_norm(block.local_conv)
         self.local_proj = _fused(block.local_proj)
@@ -104,7 +104,7 @@ class DeployBlock(nn.Module):
         y = resize(self.local_proj(self.local_conv(x)), even)
         y = self.norm(self.transformer(unfold(y, self.patch)))
         y = self.proj(resize(fold(y, even, self.patch), size))
-        return self.fusion(torch.cat((x, y), dim=1))
+        return self.fusion(torch.cat((y, x) if self.global_first else (x, y), dim=1))
 
 
 class DeploySegmentationHead(nn.Module):

@@ -70,17 +70,18 @@ def test_a_segmenter_of_ml_cvnets_is_the_one_of_transformers(tmp_path: Path) -> 
         assert rel_max(load_checkpoint(path).model(image), twin(image[:, [2, 1, 0]]).logits) <= 1e-5
 
 
+@pytest.mark.parametrize("size", [(64, 64), (128, 192), (256, 256)], ids=lambda s: f"{s[0]}x{s[1]}")
 @pytest.mark.parametrize("mode", CONFIGS)
-def test_weights_of_kornias_class_give_its_map(tmp_path: Path, mode: str) -> None:
-    """In double precision: Kornia scales the scores and we the queries, and these weights enlarge the rounding."""
+def test_weights_of_kornias_class_give_its_map(tmp_path: Path, mode: str, size: tuple[int, int]) -> None:
+    """These weights enlarge rounding, so only Kornia's own order of operations comes so near in fp32."""
     vit_mobile = pytest.importorskip("kornia.models.vit_mobile")
     twin = vit_mobile.MobileViT(mode).eval()
     twin.load_state_dict(kornia.state_dict_for(model_for("kornia", "backbone", mode)), strict=True)
-    image = images_of((128, 192)).double()
+    image = images_of(size)
 
     loaded = load_checkpoint(saved(tmp_path / "x.pt", twin.state_dict()))
     with torch.no_grad():
-        ours, theirs = loaded.model.double()(image), twin.double()(image)
+        ours, theirs = loaded.model(image), twin(image)
 
     assert (loaded.source, loaded.variant, loaded.preprocessing) == ("kornia", "kornia", None)
-    assert rel_max(ours, theirs) <= 1e-10
+    assert rel_max(ours, theirs) <= 1e-5
