@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from mvit_deploy.checkpoints import files, folder, hub, huggingface, layouts
+from mvit_deploy.checkpoints import files, folder, hub, huggingface, kornia, layouts
 from mvit_deploy.checkpoints.conventions import PUBLISHED
 from mvit_deploy.checkpoints.folder import CONFIG, PREPROCESSOR, Folder
 from mvit_deploy.checkpoints.layouts import Recognised
@@ -42,14 +42,16 @@ class LoadedCheckpoint:
 def load_checkpoint(path: Path | str, *, mode: str | None = None, num_classes: int | None = None) -> LoadedCheckpoint:
     """Build the model that a checkpoint was made for; source, task, mode and classes are read off its tensors.
 
-    path: a state dict of ml-cvnets, timm, Hugging Face transformers or Kornia as .pth, .pt, .bin or .safetensors; a
-    folder as transformers saves it; or hf:OWNER/NAME, which is downloaded.
+    path: a state dict of ml-cvnets, timm, Hugging Face transformers or Kornia, of Kornia's class alone or in the
+    nn.Sequential of its documentation, as .pth, .pt, .bin or .safetensors; a folder as transformers saves it; or
+    hf:OWNER/NAME, which is downloaded.
     Raises: CheckpointError for a file that is unreadable, unsafe, not finite or of another network, or settings that
     contradict it; UsageError when mode or num_classes are given and contradict it; MissingLibraryError for hf: without
     huggingface_hub.
     """
     opened = folder.open_folder(_local(path))
     tensors, notes = files.read_tensors(opened.weights)
+    tensors, placed = kornia.with_linear_in_place(tensors)
     found = layouts.recognise(tensors)
     _check_agrees("--mode", mode, found.mode)
     _check_agrees("--num-classes", num_classes, found.num_classes)
@@ -61,7 +63,7 @@ def load_checkpoint(path: Path | str, *, mode: str | None = None, num_classes: i
         model=model,
         source=found.layout.source,
         sha256=files.sha256(opened.weights),
-        notes=notes + more,
+        notes=notes + placed + more,
         task=found.layout.task,
         mode=found.mode,
         num_classes=found.num_classes,

@@ -15,11 +15,7 @@ from mvit_deploy.nn.heads.detection import BOX, Detector, detector
 from mvit_deploy.nn.heads.segmentation import Segmenter, segmenter
 
 BACKBONE = "backbone"  # no task of its own: a checkpoint without a head
-_BUILDERS: dict[str, Callable[[str, int], nn.Module]] = {
-    "classification": classifier,
-    "detection": detector,
-    "segmentation": segmenter,
-}
+_BUILDERS: dict[str, Callable[[str, int], nn.Module]] = {"detection": detector, "segmentation": segmenter}
 _TASKS = {Classifier: "classification", Detector: "detection", Segmenter: "segmentation", MobileViT: BACKBONE}
 PUBLISHED_CLASSES = {"classification": PAPER_CLASSES, "detection": COCO_CLASSES, "segmentation": VOC_CLASSES}
 LAST_BIAS = {
@@ -35,6 +31,8 @@ def build(task: str, mode: str, num_classes: int | None, variant: str = "paper")
     """A network as it is before weights are loaded; a backbone has no classes."""
     if task == BACKBONE:
         return MobileViT(mode, variant=variant)
+    if task == "classification":
+        return classifier(mode, num_classes, variant=variant)
     return _BUILDERS[task](mode, num_classes)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mvit_deploy.checkpoints import cvnets, huggingface, kornia, load_checkpoint
+from mvit_deploy.nn.build import randomize
 from mvit_deploy.nn.config import CONFIGS
 from tests.checkpoints.samples import CLASSES, model_for, saved
 from tests.twins import transformers_model
@@ -85,3 +86,37 @@ def test_weights_of_kornias_class_give_its_map(tmp_path: Path, mode: str, size: 
 
     assert (loaded.source, loaded.variant, loaded.preprocessing) == ("kornia", "kornia", None)
     assert rel_max(ours, theirs) <= 1e-5
+
+
+def documented(mode: str, pool: nn.Module, *between: nn.Module) -> nn.Sequential:
+    """The nn.Sequential of Kornia's documentation around its class, five classes and sensitive weights."""
+    vit_mobile = pytest.importorskip("kornia.models.vit_mobile")
+    width = CONFIGS[mode].out_channels
+    model = nn.Sequential(vit_mobile.MobileViT(mode), pool, nn.Flatten(), *between, nn.Linear(width, 5))
+    return randomize(model, seed=0).eval()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("mode", CONFIGS)
+def test_weights_of_kornias_documented_sequential_give_its_logits(tmp_path: Path, mode: str, suffix: str) -> None:
+    twin, image = documented(mode, nn.AvgPool2d(256 // 32, 1)), images_of((256, 256))
+
+    loaded = load_checkpoint(saved(tmp_path / f"x{suffix}", twin.state_dict()))
+    with torch.no_grad():
+        ours, theirs = loaded.model(image), twin(image)
+
+    assert (loaded.source, loaded.task, loaded.mode, loaded.num_classes) == ("kornia", "classification", mode, 5)
+    assert loaded.variant == "kornia"
+    assert rel_max(ours, theirs) <= 1e-5
+
+
+def test_the_linear_layer_may_stand_anywhere_behind_kornias_class(tmp_path: Path) -> None:
+    twin, image = documented("xxs", nn.AdaptiveAvgPool2d(1), nn.Dropout(0.2)), images_of((64, 192))
+
+    loaded = load_checkpoint(saved(tmp_path / "x.pt", twin.state_dict()))
+    with torch.no_grad():
+        ours, theirs = loaded.model(image), twin(image)
+
+    assert rel_max(ours, theirs) <= 1e-5
+    assert any("layer 4 of the nn.Sequential is its classifier" in note for note in loaded.notes)
+    assert any("taken to be a mean" in note for note in loaded.notes)

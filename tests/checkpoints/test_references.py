@@ -10,8 +10,10 @@ from PIL import Image
 
 import mvit_deploy
 from mvit_deploy import adopt, reference
-from mvit_deploy.checkpoints import hub
+from mvit_deploy.checkpoints import hub, kornia
 from mvit_deploy.errors import AbsentCheckpointError, UsageError
+from mvit_deploy.nn.build import randomize
+from mvit_deploy.nn.heads.classification import classifier
 from tests.checkpoints.samples import model_for, saved, state
 from tests.checkpoints.test_against_libraries import images_of, transformers_twin
 
@@ -23,6 +25,19 @@ def test_kornias_weights_are_a_reference_of_its_variant(tmp_path: Path) -> None:
 
     assert (found.mode, found.variant, found.color_order) == ("xxs", "kornia", "RGB")
     assert found.weights["layout"] == "kornia"
+
+
+def test_a_file_from_kornias_documented_sequential_matches_and_is_held_to_it_again(tmp_path: Path) -> None:
+    model = randomize(classifier("xxs", 5, variant="kornia"), seed=0, qk_gain=1.0, level=0.1)  # as seeded_kornia
+    path = saved(tmp_path / "x.safetensors", kornia.state_dict_for(model))
+
+    (report,) = mvit_deploy.export(None, weights=str(path), target="onnx", image_size=64, output=tmp_path / "out")
+    (again,) = mvit_deploy.verify(report.path)
+
+    assert (report.exit_code, again.exit_code) == (0, 0)
+    assert report.path.stem == "mobilevit_xxs_kornia_fp32"
+    assert report.content["artifact"]["outputs"][0]["name"] == "logits"
+    assert report.content["model"]["num_classes"] == 5
 
 
 def test_weights_of_another_task_are_not_taken_for_a_classifier(tmp_path: Path) -> None:

@@ -229,6 +229,30 @@ def test_integers_for_floats_are_refused() -> None:
     assert "not floating point: head.fc.weight is int8" in refusal(content)
 
 
+@pytest.mark.parametrize(("added", "refused"), [
+    ({"5.weight": (5, 5), "5.bias": (5,)}, "unexpected: 5.weight, 5.bias"),
+    ({"3.running_mean": (5,)}, "unexpected: 3.running_mean"), ({"head.weight": (5, 5)}, "unexpected: head.weight"),
+])  # fmt: skip
+def test_more_than_one_layer_behind_kornias_class_is_refused(
+    tmp_path: Path, added: dict[str, tuple[int, ...]], refused: str
+) -> None:
+    content = state("kornia", "classification") | {key: torch.zeros(shape) for key, shape in added.items()}
+
+    with pytest.raises(CheckpointError, match=refused):
+        load_checkpoint(saved(tmp_path / "x.pt", content))
+
+
+def test_a_layer_behind_kornias_class_without_bias_is_refused(tmp_path: Path) -> None:
+    content = {
+        key.replace("3.w", "7.w") if key == "3.weight" else key: t
+        for key, t in state("kornia", "classification").items()
+    }
+    del content["3.bias"]
+
+    with pytest.raises(CheckpointError, match=r"missing: 3\.bias"):
+        load_checkpoint(saved(tmp_path / "x.pt", content))
+
+
 def test_a_detectors_backbone_alone_lacks_a_head(tmp_path: Path) -> None:
     content = {key: t for key, t in state("cvnets", "detection").items() if key.startswith("encoder.")}
 

@@ -122,11 +122,11 @@ def test_odd_maps_are_resized_in_every_file(tmp_path: Path, size: tuple[int, int
     assert [r.verdict for r in found] == [MATCH] * 3
 
 
-def test_a_users_own_sequential_around_the_backbone_exports_to_every_target(tmp_path: Path) -> None:
+@pytest.mark.parametrize("library", ["mvit_deploy", "kornia.models.vit_mobile"])
+def test_a_users_own_sequential_around_the_backbone_exports_to_every_target(tmp_path: Path, library: str) -> None:
     """The sentence in Kornia's documentation."""
-    model = nn.Sequential(
-        mvit_deploy.MobileViT(mode="xxs"), nn.AvgPool2d(256 // 32, 1), nn.Flatten(), nn.Linear(320, 1000)
-    )
+    backbone = pytest.importorskip(library).MobileViT(mode="xxs")
+    model = nn.Sequential(backbone, nn.AvgPool2d(256 // 32, 1), nn.Flatten(), nn.Linear(320, 1000))
     randomize(model, seed=0).train()
     before = reference.state_sha256(model)
 
@@ -137,7 +137,7 @@ def test_a_users_own_sequential_around_the_backbone_exports_to_every_target(tmp_
     assert reference.state_sha256(model) == before
 
 
-@pytest.mark.parametrize("origin", ["kornia", "kornia alone", "transformers"])
+@pytest.mark.parametrize("origin", ["kornia", "kornia, adaptive pool", "kornia alone", "transformers"])
 def test_modules_of_other_libraries_export_to_every_target(tmp_path: Path, origin: str) -> None:
     model = foreign(origin)
 
@@ -158,7 +158,8 @@ def foreign(origin: str) -> nn.Module:
     backbone = vit_mobile.MobileViT(mode="xxs")
     if origin == "kornia alone":
         return randomize(backbone, seed=0)
-    return randomize(nn.Sequential(backbone, nn.AvgPool2d(2, 1), nn.Flatten(), nn.Linear(320, 10)), seed=0)
+    pool = nn.AdaptiveAvgPool2d(1) if "adaptive" in origin else nn.AvgPool2d(2, 1)
+    return randomize(nn.Sequential(backbone, pool, nn.Flatten(), nn.Linear(320, 10)), seed=0)
 
 
 def test_bgr_is_declared_and_fed(tmp_path: Path) -> None:

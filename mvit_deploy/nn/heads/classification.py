@@ -46,13 +46,15 @@ class Classifier(nn.Module):
         return self.head(self.backbone(image))
 
 
-def classifier(mode: str, num_classes: int = PAPER_CLASSES, *, dropout: float | None = None) -> Classifier:
+def classifier(
+    mode: str, num_classes: int = PAPER_CLASSES, *, dropout: float | None = None, variant: str = "paper"
+) -> Classifier:
     """A MobileViT with the paper's classification head, randomly initialised for training.
 
-    Args: dropout of the transformer layers, None for the paper's; the head's is 0.1.
-    Raises: UsageError for an unknown mode or fewer than one class.
+    Args: dropout of the transformer layers, None for the paper's; the head's is 0.1. variant: of the backbone.
+    Raises: UsageError for an unknown mode or variant, or fewer than one class.
     Source: arXiv 2110.02178, table 4; apple/ml-cvnets v0.1 models/classification/mobilevit.py.
     """
     if num_classes < 1:
         raise UsageError(f"a classifier needs at least one class, not {num_classes}")
-    return Classifier(MobileViT(mode, dropout=dropout), num_classes)
+    return Classifier(MobileViT(mode, dropout=dropout, variant=variant), num_classes)
