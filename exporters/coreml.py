@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from exporters._coreml_quantized import check_levels, marked, store_levels
 from mvit_deploy.errors import ConversionError
+from mvit_deploy.nn.heads.detection import Centred
 from mvit_deploy.nn.quantized import QuantizedForm, check_form
 from mvit_deploy.spec import CLASS_PROBABILITIES, Contract, Settings
 
@@ -35,6 +36,8 @@ def _without(*names: str) -> Iterator[None]:
 with _without("tensorflow", "sklearn", "xgboost", "libsvm"):
     import coremltools as ct
     from coremltools.models.neural_network import quantization_utils
+
+    from exporters._coreml_nms import in_pipeline, raw_shapes
 
 _PRECISIONS = {"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}  # of the arithmetic
 _PRECISIONS |= dict.fromkeys(("w8", "w8a8"), ct.precision.FLOAT16)
@@ -71,6 +74,8 @@ def lower(module: nn.Module, contract: Contract, settings: Settings) -> Lowered:
         module = marked(form, compress=settings.format == "mlpackage")
     if contract.is_labelled_classifier:
         module = WithSoftmax(module)
+    if contract.suppression is not None:
+        module = Centred(module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # static sizes are read as Python ints on purpose; tracing is deprecated
         traced = torch.jit.trace(module.eval(), torch.zeros(1, 3, *contract.image_size), check_trace=False)
@@ -90,16 +95,20 @@ def write(lowered: Lowered, precision: str, path: Path) -> None:
     """
     check_form(lowered.form, precision)
     if lowered.settings.format == "mlmodel":
-        spec = _neural_network(lowered, precision)
+        spec = _ended(_neural_network(lowered, precision), lowered.contract)
         _describe(spec, lowered.contract, precision)
         path.write_bytes(spec.SerializeToString(deterministic=True))
         return
     model = _program(lowered, precision)
     model.save(str(path))
     spec_path = _fix_identifiers(path)
-    spec = ct.utils.load_spec(str(spec_path))
+    spec = _ended(ct.utils.load_spec(str(spec_path)), lowered.contract)
     _describe(spec, lowered.contract, precision)
     spec_path.write_bytes(spec.SerializeToString(deterministic=True))
+
+
+def _ended(spec: "ct.proto.Model_pb2.Model", contract: Contract) -> "ct.proto.Model_pb2.Model":
+    return spec if contract.suppression is None else in_pipeline(spec, contract)
 
 
 def _program(lowered: Lowered, precision: str) -> ct.models.MLModel:
@@ -134,9 +143,11 @@ def _name_outputs(spec: "ct.proto.Model_pb2.Model", contract: Contract) -> None:
         ct.utils.rename_feature(spec, spec.description.predictedProbabilitiesName, CLASS_PROBABILITIES)
         outputs.sort(key=lambda feature: feature.name)
         return
-    shapes = {output.name: output.shape for output in contract.outputs}
+    shapes = {output.name: (1, *output.shape) for output in contract.outputs}
+    if contract.suppression is not None:
+        shapes = raw_shapes(contract)
     for feature in outputs:
-        feature.type.multiArrayType.shape[:] = (1, *shapes[feature.name])
+        feature.type.multiArrayType.shape[:] = shapes[feature.name]
 
 
 def _convert(lowered: Lowered, **form: object) -> ct.models.MLModel:
@@ -149,7 +160,10 @@ def _convert(lowered: Lowered, **form: object) -> ct.models.MLModel:
         bias=[low] * 3,
         color_layout=getattr(ct.colorlayout, contract.color_order),
     )
-    tensors = [ct.TensorType(name=output.name, dtype=np.dtype(output.dtype).type) for output in contract.outputs]
+    types = {output.name: np.dtype(output.dtype).type for output in contract.outputs}
+    if contract.suppression is not None:
+        types = dict.fromkeys(raw_shapes(contract), np.float32)
+    tensors = [ct.TensorType(name=name, dtype=type_) for name, type_ in types.items()]
     is_classifier = contract.is_labelled_classifier
     return ct.convert(
         lowered.traced,

@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from exporters import _onnx_quantized
+from exporters import _onnx_nms, _onnx_quantized
 from mvit_deploy.errors import ConversionError
 from mvit_deploy.nn.quantized import QuantizedForm, check_form
 from mvit_deploy.spec import METADATA_PREFIX, Contract, Settings
@@ -64,6 +64,8 @@ def write(lowered: Lowered, precision: str, path: Path) -> None:
     drop_dead_nodes(model.graph)
     if isinstance(form, QuantizedForm):
         _onnx_quantized.quantize(model, form, precision)
+    if lowered.contract.suppression is not None:
+        _onnx_nms.append(model, lowered.contract.suppression)
     opset = f"opset {model.opset_import[0].version}"
     entries = lowered.contract.to_metadata(precision) | {METADATA_PREFIX + "opset": opset}
     onnx.helper.set_model_props(model, entries)

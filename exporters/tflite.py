@@ -21,11 +21,13 @@ import numpy as np
 import onnx
 from torch import nn
 
+from exporters import _tflite_nms
 from exporters._tflite_io import check_offered
 from exporters._tflite_quantized import quantize
 from exporters.onnx import drop_dead_nodes, give_size, size_of_resize, trace
 from mvit_deploy.errors import ConversionError
 from mvit_deploy.nn.channels_last import channels_last
+from mvit_deploy.nn.heads.detection import Encoded
 from mvit_deploy.nn.quantized import QuantizedForm, check_form
 from mvit_deploy.runtimes.tflite_file import METADATA_NAME, add_metadata, pack, parse
 from mvit_deploy.spec import QUANTIZED, Contract, Settings
@@ -78,6 +80,8 @@ def lower(module: nn.Module, contract: Contract, settings: Settings) -> Lowered:
     """
     form = module if isinstance(module, QuantizedForm) else None
     network = form.module if form else module
+    if contract.suppression is not None:
+        network = Encoded(network)
     graph = _prepare(trace(channels_last(network), contract, "fp32", opset=_OPSET))
     with tempfile.TemporaryDirectory() as folder, _process_state():
         return Lowered(_keras_model(graph, folder), contract, form)
@@ -96,6 +100,8 @@ def write(lowered: Lowered, precision: str, path: Path) -> None:
         content = _convert(_saved_model(lowered, Path(folder)), precision)
     if precision in QUANTIZED:
         content = quantize(content, lowered.form, precision, contract)
+    if contract.suppression is not None:
+        content = _tflite_nms.append(content, contract)
     metadata = json.dumps(contract.to_metadata(precision), sort_keys=True, ensure_ascii=False).encode()
     path.write_bytes(add_metadata(_tidy(content), METADATA_NAME, metadata))
 

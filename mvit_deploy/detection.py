@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mvit_deploy.errors import ShapeError, UsageError
+from mvit_deploy.spec import Suppression
 
-SCORE_THRESHOLD = 0.05  # ml-cvnets v0.1's default; it evaluates COCO's mAP with 0.01
-IOU_THRESHOLD = 0.5
-KEPT_PER_CLASS = 200
+_DEFAULTS = Suppression()  # ml-cvnets v0.1's; it evaluates COCO's mAP with a score threshold of 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,21 +15,23 @@ class Detections:
     """What was found, the best first.
 
     boxes: float32 (n, 4), corners [x1, y1, x2, y2] in the unit of those given; scores: float32 (n,); classes: int64
-    (n,), counted as the scores given are, so that 1 is the first that is not the background.
+    (n,), counted as the scores given are, so that 1 is the first that is not the background. places: int64 (n,), which
+    of the boxes given each is; None where that is not known.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
+    places: np.ndarray | None = None
 
 
 def non_maximum_suppression(
     boxes: np.ndarray,
     scores: np.ndarray,
     *,
-    score_threshold: float = SCORE_THRESHOLD,
-    iou_threshold: float = IOU_THRESHOLD,
-    kept_per_class: int = KEPT_PER_CLASS,
+    score_threshold: float = _DEFAULTS.score_threshold,
+    iou_threshold: float = _DEFAULTS.iou_threshold,
+    kept_per_class: int = _DEFAULTS.kept_per_class,
 ) -> Detections:
     """Of each class but the background, the boxes that overlap no better one of that class by more than a threshold.
 
@@ -50,7 +51,8 @@ def non_maximum_suppression(
     indices, classes = np.array(kept, np.int64).reshape(-1, 2).T
     found = scores[indices, classes]
     best_first = np.argsort(-found, kind="stable")
-    return Detections(boxes[indices[best_first]], found[best_first], classes[best_first])
+    indices = indices[best_first]
+    return Detections(boxes[indices], found[best_first], classes[best_first], indices)
 
 
 def _check(boxes: np.ndarray, scores: np.ndarray) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 from mvit_deploy.spec import (
     CLASS_LABEL,
     CLASS_PROBABILITIES,
+    CLASSES,
     IO_TYPES,
     Contract,
     InputSpec,
@@ -29,12 +30,15 @@ def faults(contract: Contract, found: Interface) -> list[str]:
         problems += _input_faults(contract, found.inputs[0], found.format)
     else:
         problems.append(f"{len(found.inputs)} inputs, expected 1")
+    problems += _compare("suppression", found.suppression, contract.suppression)
     return problems + _compare("labels", found.labels, contract.labels)
 
 
 def expected_outputs(contract: Contract, file_format: str) -> list[OutputSpec]:
-    """The outputs that a file of a format has: Core ML's classifier gives a label and probabilities, all others the
-    tensors of the contract."""
+    """The outputs that a file of a format has: detections, where it sorts boxes out; of Core ML's classifier a label
+    and probabilities; of all others the tensors of the contract."""
+    if contract.suppression is not None:
+        return _detections(contract, file_format)
     if file_format in _PICTURES and contract.is_labelled_classifier:
         (logits,) = contract.outputs
         return [
@@ -42,6 +46,20 @@ def expected_outputs(contract: Contract, file_format: str) -> list[OutputSpec]:
             OutputSpec(CLASS_PROBABILITIES, (1, *logits.shape), "float32", "probabilities"),
         ]
     return [_expected_output(contract, output, file_format) for output in contract.outputs]
+
+
+def _detections(contract: Contract, file_format: str) -> list[OutputSpec]:
+    """As the target's own operator gives them. -1: as many as are found."""
+    if file_format in _PICTURES:
+        count = contract.outputs[1].shape[-1] - 1
+        shapes = {"confidence": (-1, count), "coordinates": (-1, 4)}
+    elif file_format == "tflite":
+        kept = contract.suppression.kept
+        shapes = {"boxes": (1, kept, 4), "classes": (1, kept), "scores": (1, kept), "count": (1,)}
+    else:
+        shapes = {"boxes": (-1, 4), "scores": (-1,), CLASSES: (-1,)}
+    types = {CLASSES: "int32"} if file_format == "onnx" else {}
+    return [OutputSpec(name, shape, types.get(name, "float32"), name) for name, shape in shapes.items()]
 
 
 def _expected_output(contract: Contract, output: Output, file_format: str) -> OutputSpec:

@@ -140,6 +140,17 @@ def comparable(values: np.ndarray, meaning: str) -> np.ndarray:
     return logs - logs.mean(axis=-1, keepdims=True)
 
 
+def foreground(reference: np.ndarray, candidate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores with the background and scores without it, as they are compared: logarithms, clipped at 1e-6, less the
+    mean of the reference's whole row, so that a common factor shows.
+
+    Shapes: (…, C) and (…, C - 1) -> twice (…, C - 1).
+    """
+    logs, others = (np.log(np.clip(v.astype(np.float64), PROBABILITY_FLOOR, None)) for v in (reference, candidate))
+    mean = logs.mean(axis=-1, keepdims=True)
+    return (logs - mean)[..., 1:], others - mean
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities of logits, in float64. Shapes: (inputs, classes) -> the same."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))

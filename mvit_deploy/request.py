@@ -70,6 +70,7 @@ class Options:
     color_order: str | None = None
     output: Path = Path("exported")
     raw_head: bool = False
+    nms: bool = False
     upsample: bool = False
     argmax: bool = False
     seed: int = 0
@@ -165,10 +166,14 @@ def choose(word: str, known: Iterable[str], what: str) -> None:
 
 def ending_of(options: Options, task: str) -> str:
     """How the graphs of a task end, by the names of nn.endings. Raises: UsageError for an option of another task."""
-    tasks = {"raw_head": "detection", "upsample": "segmentation", "argmax": "segmentation"}
+    tasks = {"raw_head": "detection", "nms": "detection", "upsample": "segmentation", "argmax": "segmentation"}
     for option, owner in tasks.items():
         if getattr(options, option) and task != owner:
             raise UsageError(f"--{option.replace('_', '-')} belongs to --task {owner}, this is {task}")
+    if options.nms and options.raw_head:
+        raise UsageError("--nms works on decoded boxes, --raw-head leaves them out; give one of the two")
+    if options.nms and options.dynamic_batch:
+        raise UsageError("--nms finds another number of boxes on each image; --dynamic-batch cannot be given with it")
     if task == "detection":
         return "raw" if options.raw_head else "boxes"
     words = ["upsampled"] * options.upsample + ["classes"] * options.argmax

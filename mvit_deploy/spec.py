@@ -1,9 +1,9 @@
 """Frozen values that travel between the layers: what a file promises and what it says of itself."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
-from mvit_deploy.errors import DamagedFileError
+from mvit_deploy.errors import DamagedFileError, UsageError
 
 PRECISIONS = ("fp32", "fp16", "w8", "w8a16", "w8a8")
 QUANTIZED = ("w8", "w8a16", "w8a8")
@@ -38,12 +38,37 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Suppression:
+    """How overlapping boxes are sorted out inside a file: of those of one class the best stays.
+
+    A box counts where its score is above score_threshold, and goes where its intersection over union with a better one
+    of its class that stays is above iou_threshold. kept_per_class, kept: no more stay; None is no limit. one_class: a
+    box is of its most probable class alone; else it may stay for each class.
+    """
+
+    score_threshold: float = 0.05
+    iou_threshold: float = 0.5
+    kept_per_class: int | None = 200
+    kept: int | None = None
+    one_class: bool = False
+
+
+# ml-cvnets v0.1's defaults (options of models/detection/ssd.py), as far as the target's own operator can say them.
+SUPPRESSIONS = {
+    "onnx": Suppression(),
+    "coreml": Suppression(kept_per_class=None, one_class=True),
+    "tflite": Suppression(kept=200),  # of all classes: its outputs have a fixed size
+}
+
+
+@dataclass(frozen=True)
 class Contract:
     """The one truth about a shipped model: names, size, colour order, value range, labels.
 
     Exporters write it into each file; runners read it back from the file alone. image_size is (height, width); an image
     is given as 8-bit pixels 0..255, which the file's user scales linearly to value_range. io: type of the input and the
-    output of ONNX and TFLite files; Core ML takes pictures.
+    output of ONNX and TFLite files; Core ML takes pictures. suppression: of a detector whose file sorts its boxes
+    out; the file's outputs are then detections, and outputs are what stands before them.
     """
 
     mode: str
@@ -57,6 +82,7 @@ class Contract:
     dynamic_batch: bool = False
     input_name: str = INPUT_NAME
     io: str = IO_TYPES[0]
+    suppression: Suppression | None = None
 
     @property
     def is_labelled_classifier(self) -> bool:
@@ -85,6 +111,8 @@ class Contract:
         }
         if self.labels is not None:
             values["labels"] = json.dumps(self.labels, ensure_ascii=False)
+        if self.suppression is not None:
+            values["suppression"] = json.dumps(asdict(self.suppression))
         return {METADATA_PREFIX + key: value for key, value in values.items()}
 
 
@@ -132,6 +160,12 @@ class Interface:
     outputs: tuple[OutputSpec, ...]
     labels: tuple[str, ...] | None = None
     precision: str | None = None
+    suppression: Suppression | None = None
+
+    def check_stackable(self) -> None:
+        """Raises: UsageError when outputs of several images cannot be one array, since each has its own number."""
+        if self.suppression is not None:
+            raise UsageError("the file sorts its boxes out, another number on each image; runtimes.suppressed runs it")
 
 
 @dataclass(frozen=True)
@@ -146,26 +180,29 @@ class Settings:
 
 @dataclass(frozen=True)
 class DeclaredMetadata:
-    """Colour order, value range, labels and precision as a file's metadata give them."""
+    """Colour order, value range, labels, precision and suppression as a file's metadata give them."""
 
     color_order: str
     value_range: tuple[float, float]
     labels: tuple[str, ...] | None = field(default=None)
     precision: str | None = None
+    suppression: Suppression | None = None
 
 
 def read_metadata(entries: dict[str, str]) -> DeclaredMetadata:
     """Read back what Contract.to_metadata wrote.
 
-    Raises: DamagedFileError when the colour order or range is missing or senseless.
+    Raises: DamagedFileError when the colour order or range is missing or senseless, or the suppression is.
     """
     try:
         color_order = entries[METADATA_PREFIX + "color_order"]
         low, high = (float(v) for v in json.loads(entries[METADATA_PREFIX + "value_range"]))
         labels = entries.get(METADATA_PREFIX + "labels")
         declared = tuple(str(label) for label in json.loads(labels)) if labels is not None else None
+        suppression = entries.get(METADATA_PREFIX + "suppression")
+        rule = None if suppression is None else Suppression(**json.loads(suppression))
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(f"the file's metadata do not give its colour order and range ({error!r})") from error
     if color_order not in ("RGB", "BGR"):
         raise DamagedFileError(f"the file's metadata name an unknown colour order {color_order!r}")
-    return DeclaredMetadata(color_order, (low, high), declared, entries.get(METADATA_PREFIX + "precision"))
+    return DeclaredMetadata(color_order, (low, high), declared, entries.get(METADATA_PREFIX + "precision"), rule)

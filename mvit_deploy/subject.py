@@ -192,4 +192,5 @@ def contract_of(
         color_order=color_order,
         dynamic_batch=shape[0] == -1,
         io=dtype if dtype in IO_TYPES else IO_TYPES[0],
+        suppression=interface.suppression,
     )

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit_deploy import interface, parity, report, runtimes
+from mvit_deploy import interface, parity, report, runtimes, suppression
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.images import ImageSet
 from mvit_deploy.parity import MISMATCH, NOT_RUN, Judgement
 from mvit_deploy.reference import Reference
+from mvit_deploy.runtimes import suppressed
 from mvit_deploy.spec import NEEDS_CALIBRATION, Contract, Interface, OutputSpec
 
+NOTHING_FOUND = "nothing is detected on any image, so the suppression had nothing to do; give --verify-images"
 NOT_ASKED = "not asked for (--no-verify)"
 
 
@@ -50,6 +52,8 @@ def verify(path: Path, expected: Expectation) -> Verification:
         problems = interface.faults(expected.contract, found)
         if problems:
             return Verification(MISMATCH, "; ".join(problems), found, runtime)
+        if expected.contract.suppression is not None:
+            return _verify_detections(path, expected, found, runtime)
         outputs = runner.run(expected.inputs.pixels)
         findings = runner.findings(expected.inputs.pixels, outputs)
     except DamagedFileError as error:
@@ -61,6 +65,43 @@ def verify(path: Path, expected: Expectation) -> Verification:
     wrong = _label_faults(found, outputs)
     if wrong:
         verdict, reason = MISMATCH, "; ".join(filter(None, [reason, wrong]))
+    return Verification(verdict, reason, found, runtime, judgements, findings)
+
+
+def _verify_detections(path: Path, expected: Expectation, found: Interface, runtime: dict[str, str]) -> Verification:
+    """Judge a detector that sorts its boxes out: boxes and scores before that as ever, what it finds by the rule.
+
+    Raises: DamagedFileError, CannotRunHere as runtimes.suppressed.detect.
+    """
+    inputs, rule = expected.inputs, expected.contract.suppression
+    given = suppressed.detect(path, inputs.pixels)
+    pairs = {
+        "boxes": (expected.outputs["boxes"], given.boxes),
+        "scores": parity.foreground(expected.outputs["scores"], given.scores),
+    }
+    judgements = {
+        name: parity.judge(
+            precision=expected.precision,
+            reference=reference,
+            candidate=candidate,
+            meaning=name,
+            kinds=inputs.kinds,
+            names=inputs.names,
+            report_only=expected.report_only,
+        )
+        for name, (reference, candidate) in pairs.items()
+    }
+    verdict, reason = _together(judgements)
+    rows = zip(inputs.names, given.detections, given.boxes, given.scores, strict=True)
+    wrong = [f"{name}: {fault}" for name, *row in rows for fault in suppression.faults(*row, rule)]
+    if given.rule != rule:
+        wrong.insert(0, f"the file's suppression is {given.rule}, expected {rule}")
+    count = sum(len(each.scores) for each in given.detections)
+    if wrong:
+        verdict, reason = MISMATCH, "; ".join(filter(None, [reason, *wrong[:3]]))
+    elif not count and verdict != MISMATCH:
+        verdict, reason = NOT_RUN, NOTHING_FOUND
+    findings = {"suppression": asdict(rule) | {"detections": count, "faults": len(wrong)}}
     return Verification(verdict, reason, found, runtime, judgements, findings)
 
 

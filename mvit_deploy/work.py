@@ -18,7 +18,7 @@ from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.quantization.preparation import Quantizer, choice_of
 from mvit_deploy.reference import Reference
 from mvit_deploy.request import Job, Options, ending_of, made_distinct, parse_image_size, plan, read_labels
-from mvit_deploy.spec import DEFAULT_IMAGE_SIZE, IO_TYPES, Contract, Output
+from mvit_deploy.spec import DEFAULT_IMAGE_SIZE, IO_TYPES, SUPPRESSIONS, Contract, Output
 
 Notify = Callable[[str], None]
 
@@ -60,7 +60,10 @@ class Work:
         return self.options.output / f"mobilevit_{self.contract.mode}{variant}{task}_{job.precision}{job.suffix}"
 
     def contract_of(self, job: Job) -> Contract:
-        return replace(self.contract, dynamic_batch=job.settings.dynamic_batch, io=job.settings.io)
+        suppression = SUPPRESSIONS[job.target.name] if self.options.nms else None
+        return replace(
+            self.contract, dynamic_batch=job.settings.dynamic_batch, io=job.settings.io, suppression=suppression
+        )
 
 
 def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: Notify) -> Work:

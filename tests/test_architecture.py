@@ -31,6 +31,7 @@ LAYERS = [
         "mvit_deploy.decoding",
         "mvit_deploy.calibration",
     },
+    {"mvit_deploy.suppression"},
     {"mvit_deploy.spec", "mvit_deploy.errors", "mvit_deploy.hints", "mvit_deploy.charts", "mvit_deploy.detection"},
 ]
 # exporters write and never judge; they look at the network's forms and at the container format of TFLite files.
@@ -45,14 +46,18 @@ HEAVY = {
     "torch": ("mvit_deploy.nn", "mvit_deploy.checkpoints", "mvit_deploy.adopt", "mvit_deploy.reference", "exporters.",
               "mvit_deploy.pipeline", "mvit_deploy.work", "mvit_deploy.locate", "mvit_deploy.quantization",
               "mvit_deploy.training"),
-    "onnx": ("exporters.", "mvit_deploy.runtimes.taps.onnx", "mvit_deploy.runtimes.census.onnx"),
-    "onnxruntime": ("mvit_deploy.runtimes.onnx", "mvit_deploy.runtimes.taps.onnx", "mvit_deploy.runtimes.census.onnx"),
-    "coremltools": ("exporters.coreml", "exporters._coreml_quantized", "mvit_deploy.runtimes.coreml"),
+    "onnx": ("exporters.", "mvit_deploy.runtimes.taps.onnx", "mvit_deploy.runtimes.census.onnx",
+             "mvit_deploy.runtimes.suppressed.onnx"),
+    "onnxruntime": ("mvit_deploy.runtimes.onnx", "mvit_deploy.runtimes.taps.onnx", "mvit_deploy.runtimes.census.onnx",
+                    "mvit_deploy.runtimes.suppressed.onnx"),
+    "coremltools": ("exporters.coreml", "exporters._coreml_quantized", "exporters._coreml_nms",
+                    "mvit_deploy.runtimes.coreml", "mvit_deploy.runtimes.suppressed.coreml"),
     "onnx2tf": ("exporters.tflite",),
     "tensorflow": ("exporters.tflite",),
     "tf_keras": ("exporters.tflite",),
     "ai_edge_litert": ("mvit_deploy.runtimes.tflite", "mvit_deploy.runtimes.taps.tflite",
-                       "mvit_deploy.runtimes.census.tflite", "exporters._tflite_quantized"),
+                       "mvit_deploy.runtimes.census.tflite", "mvit_deploy.runtimes.suppressed.tflite",
+                       "exporters._tflite_quantized"),
     "matplotlib": ("mvit_deploy.charts",),
 }  # fmt: skip
 

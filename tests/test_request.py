@@ -291,6 +291,7 @@ def test_labels_of_weights_that_repeat_get_their_class_behind_them() -> None:
     [
         ({"task": "detection"}, "boxes"),
         ({"task": "detection", "raw_head": True}, "raw"),
+        ({"task": "detection", "nms": True}, "boxes"),
         ({"task": "segmentation"}, "logits"),
         ({"task": "segmentation", "upsample": True, "argmax": True}, "upsampled classes"),
     ],

@@ -74,6 +74,7 @@ missing; 5 the checkpoint; 6 the converter, the disk or an internal error; 130 i
     "--min-ios", type=int, metavar="|".join(map(str, MIN_IOS)), help="Core ML only. Default: 16; 17 for w8a8."
 )
 @click.option("--raw-head", is_flag=True, help="Detection: locations and logits, without anchors and softmax.")
+@click.option("--nms", is_flag=True, help="Detection: sort overlapping boxes out inside the file.")
 @click.option("--upsample", is_flag=True, help="Segmentation: logits at the size of the image, not at 1/16.")
 @click.option("--argmax", is_flag=True, help="Segmentation: a map of classes instead of logits.")
 @click.option("--dynamic-batch", is_flag=True, help="ONNX only: leave the batch size free.")

@@ -31,7 +31,8 @@ class Runner(Protocol):
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """Outputs by name for uint8 RGB images (count, height, width, 3), prepared as the file itself declares.
 
-        Raises: CannotRunHere; DamagedFileError.
+        Raises: CannotRunHere; DamagedFileError; UsageError for a file that finds another number of boxes on each image
+        (interface.suppression): runtimes.suppressed runs those.
         """
         ...
 

@@ -64,7 +64,13 @@ def _interface(session: onnxruntime.InferenceSession) -> Interface:
         OutputSpec(o.name, _shape(o.shape), _DTYPES.get(o.type, o.type), meaning=o.name) for o in session.get_outputs()
     )
     return Interface(
-        "onnx", entries.get("mvit_deploy.opset", "unknown"), inputs, outputs, declared.labels, declared.precision
+        format="onnx",
+        opset_or_spec=entries.get("mvit_deploy.opset", "unknown"),
+        inputs=inputs,
+        outputs=outputs,
+        labels=declared.labels,
+        precision=declared.precision,
+        suppression=declared.suppression,
     )
 
 

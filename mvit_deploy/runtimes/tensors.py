@@ -41,7 +41,11 @@ def dequantized(values: np.ndarray, declared: OutputSpec) -> np.ndarray:
 def run_in_batches(
     pixels: np.ndarray, declared: Interface, invoke: Callable[[np.ndarray], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """Run every image in batches of the declared size (of 4 where it is free) and join the outputs, dequantized."""
+    """Run every image in batches of the declared size (of 4 where it is free) and join the outputs, dequantized.
+
+    Raises: UsageError for a file whose outputs differ in length.
+    """
+    declared.check_stackable()
     image = declared.inputs[0]
     parts = [invoke(prepare(batch, image)) for batch in _batches(pixels, image.shape[0])]
     outputs = {output.name: output for output in declared.outputs}

@@ -71,6 +71,7 @@ def _interface(inputs: dict[str, dict], outputs: dict[str, dict], declared: Decl
         outputs=tuple(_output(name, *_form(detail), *_code(detail)) for name, detail in outputs.items()),
         labels=declared.labels,
         precision=declared.precision,
+        suppression=declared.suppression,
     )
 
 

@@ -5,6 +5,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 METADATA_NAME = "mvit_deploy"  # a JSON object of strings
+DETECTION = b"TFLite_Detection_PostProcess"  # a custom operator that every LiteRT has built in
+CUSTOM = schema.BuiltinOperator.CUSTOM
 _IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16  # what the schema asks of Buffer.data (force_align: 16); the Python writer does not do it by itself
 

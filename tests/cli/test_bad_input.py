@@ -41,6 +41,9 @@ def run(tmp_path: Path, capfd: pytest.CaptureFixture[str], **changes: object) ->
         ({"task": "detekt"}, ["unknown task", "did you mean 'detection'"]),
         ({"variant": "korni"}, ["unknown variant", "did you mean 'kornia'"]),
         ({"raw_head": True}, ["--raw-head belongs to --task detection, this is classification"]),
+        ({"nms": True}, ["--nms belongs to --task detection, this is classification"]),
+        ({"task": "detection", "nms": True, "raw_head": True}, ["--nms works on decoded boxes"]),
+        ({"task": "detection", "nms": True, "dynamic_batch": True}, ["--nms finds another number of boxes"]),
         ({"task": "detection", "argmax": True}, ["--argmax belongs to --task segmentation, this is detection"]),
         (
             {"task": "detection", "target": "tflite", "precision": "w8a8", "calibration": PHOTOS, "io": "uint8"},

@@ -129,6 +129,11 @@ class Decoded(Detector):
         self.register_buffer("half_sizes", sizes / 2)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        centres, half_sizes, scores = self.parts(image)
+        return torch.cat((centres - half_sizes, centres + half_sizes), dim=2), scores
+
+    def parts(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Shapes: image (B, 3, H, W) -> centres (B, A, 2), half the sizes (B, A, 2), scores (B, A, num_classes)."""
         given = static_size(image)[1:]
         if given != self.image_size:
             (height, width), (h, w) = self.image_size, given
@@ -137,7 +142,37 @@ class Decoded(Detector):
         shifts, growth = locations.split((2, 2), dim=2)
         centres = shifts * self.steps + self.centres
         half_sizes = (growth * SIZE_VARIANCE).exp() * self.half_sizes
-        return torch.cat((centres - half_sizes, centres + half_sizes), dim=2), logits.softmax(dim=2)
+        return centres, half_sizes, logits.softmax(dim=2)
+
+
+class Centred(Decoded):
+    """A decoded detector for one image, as Core ML's suppression takes its boxes and scores.
+
+    Shapes: image (1, 3, H, W) -> boxes (A, 4), centre x, centre y, width, height; scores (A, num_classes - 1).
+    """
+
+    def __init__(self, decoded: Decoded) -> None:
+        super().__init__(decoded, decoded.image_size)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        centres, half_sizes, scores = self.parts(image)
+        boxes = torch.cat((centres, half_sizes * 2), dim=2)
+        return boxes.reshape(-1, BOX), scores[:, :, 1:].reshape(-1, self.num_classes - 1)
+
+
+class Encoded(Detector):
+    """A detector as TFLite's suppression takes it, which decodes by itself.
+
+    Shapes: image (B, 3, H, W) -> locations (B, A, 4), y before x and height before width; scores (B, A, num_classes).
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__(detector.backbone, detector.head)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        locations, logits = super().forward(image)
+        x, y, width, height = locations.split(1, dim=2)
+        return torch.cat((y, x, height, width), dim=2), logits.softmax(dim=2)
 
 
 class Joined(Detector):

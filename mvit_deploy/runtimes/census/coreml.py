@@ -18,7 +18,7 @@ from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.runtimes import CannotRunHere
 from mvit_deploy.runtimes.census import FLOAT, INT8, WEIGHT_ONLY, Census, MacOperation, StoredWeight, coreml_network
 from mvit_deploy.runtimes.coreml.blob import NUMPY_TYPES, SUB_BYTE_BITS
-from mvit_deploy.runtimes.coreml.package import read_specification, weights_folder
+from mvit_deploy.runtimes.coreml.package import network_of, read_specification, weights_folder
 from mvit_deploy.runtimes.coreml.program import FLOAT_TYPES, UNKNOWN_SIDE, Argument, Operation, Program, read_program
 
 # Parameters that hold the two factors of each MAC operation.
@@ -52,7 +52,7 @@ _FAMILIES = dict.fromkeys(FLOAT_TYPES, FLOAT) | {"int8": INT8, "uint8": INT8}
 
 def census(path: Path) -> Census:
     """Count an .mlpackage or .mlmodel. Raises: DamagedFileError; CannotRunHere."""
-    spec = read_specification(path)
+    spec = network_of(read_specification(path))
     if spec.WhichOneof("Type") != "mlProgram":
         return coreml_network.census(spec)
     return _counted(_Graph(read_program(spec, weights_folder(path))))

@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.runtimes import CannotRunHere
 from mvit_deploy.runtimes.census import DYNAMIC, FLOAT, INT8, INT16, WEIGHT_ONLY, Census, MacOperation, StoredWeight
-from mvit_deploy.runtimes.tflite_file import parse
+from mvit_deploy.runtimes.tflite_file import DETECTION, parse
 
 _OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 # Where each MAC operation has activations, weights (or the second factor) and bias.
@@ -124,6 +124,8 @@ class _Graph:
 
 def _type_of(code: schema.OperatorCodeT) -> str:
     """Source: schema.fbs, OperatorCode: files of old have the number in a byte of its own."""
+    if code.customCode == DETECTION:
+        return DETECTION.decode()  # sorts boxes out, and multiplies nothing that is counted
     return _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 

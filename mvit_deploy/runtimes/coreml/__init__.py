@@ -12,6 +12,7 @@ import numpy as np
 import mvit_deploy
 from mvit_deploy import parity
 from mvit_deploy.errors import DamagedFileError
+from mvit_deploy.runtimes.coreml import proto
 from mvit_deploy.runtimes.coreml.audit import Audit, audited_run
 from mvit_deploy.runtimes.coreml.interface import class_labels, read_interface
 from mvit_deploy.runtimes.coreml.network import Network
@@ -19,6 +20,8 @@ from mvit_deploy.runtimes.coreml.package import read_specification, weights_fold
 from mvit_deploy.runtimes.coreml.pixels import image_tensor
 from mvit_deploy.runtimes.coreml.program import read_program
 from mvit_deploy.spec import Interface
+
+pb = proto.model_pb2()
 
 EVALUATOR = "program evaluator, not Apple's runtime"
 
@@ -37,6 +40,7 @@ class CoreMLRunner:
         self.version = platform.mac_ver()[0] if self._on_mac else mvit_deploy.__version__
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        self.interface.check_stackable()
         return self._predict(pixels) if self._on_mac else self._evaluate(pixels)
 
     def findings(self, pixels: np.ndarray, outputs: dict[str, np.ndarray]) -> dict[str, object]:
@@ -77,6 +81,17 @@ class CoreMLRunner:
 def open_file(path: Path) -> CoreMLRunner:
     """Open an .mlpackage folder or an .mlmodel file. Raises: DamagedFileError."""
     return CoreMLRunner(path)
+
+
+def run_network(spec: "pb.Model", weights: Path, images: list[dict[str, np.ndarray]]) -> list[dict[str, object]]:
+    """What the evaluator computes for each image, by the names of the network's outputs. weights: its folder.
+
+    Raises: CannotRunHere for an operation that it does not know; DamagedFileError.
+    """
+    if spec.WhichOneof("Type") == "mlProgram":
+        return audited_run(read_program(spec, weights), images)[0]
+    network = Network(spec)
+    return [network.run(image) for image in images]
 
 
 def _joined(

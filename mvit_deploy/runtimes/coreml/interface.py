@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.runtimes.coreml import proto
-from mvit_deploy.spec import InputSpec, Interface, OutputSpec, read_metadata
+from mvit_deploy.spec import DeclaredMetadata, InputSpec, Interface, OutputSpec, read_metadata
 
 pb = proto.model_pb2()
 _ARRAY_DTYPES = {65552: "float16", 65568: "float32", 65600: "float64", 131104: "int32"}  # FeatureTypes.proto
@@ -18,10 +18,28 @@ def read_interface(spec: "pb.Model", file_format: str) -> Interface:
     labels = class_labels(spec)
     if labels is not None and (declared.labels is None or sorted(declared.labels) != sorted(labels)):
         raise DamagedFileError("the classifier's labels and those in the metadata differ")
-    inputs = tuple(_input(feature, declared.value_range) for feature in spec.description.input)
+    _check_suppression(spec, declared)
+    pictures = [feature for feature in spec.description.input if not _is_threshold(feature)]
+    inputs = tuple(_input(feature, declared.value_range) for feature in pictures)
     outputs = tuple(_output(feature, spec) for feature in spec.description.output)
     version = f"specification {spec.specificationVersion}"
-    return Interface(file_format, version, inputs, outputs, declared.labels, declared.precision)
+    return Interface(file_format, version, inputs, outputs, declared.labels, declared.precision, declared.suppression)
+
+
+def _check_suppression(spec: "pb.Model", declared: DeclaredMetadata) -> None:
+    """Raises: DamagedFileError unless a pipeline's metadata say that it is one, and its labels are theirs."""
+    is_pipeline = spec.WhichOneof("Type") == "pipeline"
+    if is_pipeline != (declared.suppression is not None):
+        raise DamagedFileError("the metadata and the model differ in whether boxes are sorted out")
+    if is_pipeline and declared.labels is not None:
+        labels = tuple(spec.pipeline.models[-1].nonMaximumSuppression.stringClassLabels.vector)
+        if labels != declared.labels[1:]:
+            raise DamagedFileError("the suppression's labels and those in the metadata differ")
+
+
+def _is_threshold(feature: "pb.FeatureDescription") -> bool:
+    """Whether it is a number that need not be given."""
+    return feature.type.isOptional and feature.type.WhichOneof("Type") == "doubleType"
 
 
 def class_labels(spec: "pb.Model") -> tuple[str, ...] | None:
@@ -58,8 +76,13 @@ def _output(feature: "pb.FeatureDescription", spec: "pb.Model") -> OutputSpec:
     if kind == "stringType":
         return OutputSpec(feature.name, (1,), "string", "label")
     array = feature.type.multiArrayType
-    shape = tuple(array.shape) or (-1,)
+    ranges = array.shapeRange.sizeRanges
+    shape = tuple(array.shape) or tuple(_side(each.lowerBound, each.upperBound) for each in ranges) or (-1,)
     return OutputSpec(feature.name, shape, _ARRAY_DTYPES.get(array.dataType, str(array.dataType)), feature.name)
+
+
+def _side(lower: int, upper: int) -> int:
+    return lower if lower == upper else -1
 
 
 def _operations(spec: "pb.Model") -> Iterator[object]:

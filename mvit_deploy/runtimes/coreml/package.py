@@ -9,7 +9,8 @@ from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.runtimes.coreml import proto
 
 pb = proto.model_pb2()
-KINDS = ("mlProgram", "neuralNetwork", "neuralNetworkClassifier")
+NETWORKS = ("mlProgram", "neuralNetwork", "neuralNetworkClassifier")
+PIPELINE = ("nonMaximumSuppression",)  # the kinds of models that may follow a network
 
 
 def specification_path(path: Path) -> Path:
@@ -42,6 +43,12 @@ def read_specification(path: Path) -> "pb.Model":
         spec = pb.Model.FromString(source.read_bytes())
     except (OSError, DecodeError) as error:
         raise DamagedFileError(f"{path.name}: cannot read its specification: {error}") from error
-    if spec.WhichOneof("Type") not in KINDS:
+    kinds = [model.WhichOneof("Type") for model in spec.pipeline.models] or [spec.WhichOneof("Type")]
+    if kinds[0] not in NETWORKS or tuple(kinds[1:]) not in ((), PIPELINE):
         raise DamagedFileError(f"{path.name}: holds neither an ML Program nor a neural network")
     return spec
+
+
+def network_of(spec: "pb.Model") -> "pb.Model":
+    """The network itself: of a pipeline its first model."""
+    return spec.pipeline.models[0] if spec.WhichOneof("Type") == "pipeline" else spec

@@ -7,7 +7,7 @@ import numpy as np
 from mvit_deploy.runtimes.coreml.evaluator import Evaluator
 from mvit_deploy.runtimes.coreml.interface import read_interface
 from mvit_deploy.runtimes.coreml.network import Network
-from mvit_deploy.runtimes.coreml.package import read_specification, weights_folder
+from mvit_deploy.runtimes.coreml.package import network_of, read_specification, weights_folder
 from mvit_deploy.runtimes.coreml.pixels import image_tensor
 from mvit_deploy.runtimes.coreml.program import Program, read_program
 from mvit_deploy.runtimes.taps import TapOperation, Tapped
@@ -17,7 +17,7 @@ def tap(path: Path, image: np.ndarray) -> Tapped:
     """Values as the program declares them: fp16 results are rounded."""
     spec = read_specification(path)
     declared = read_interface(spec, path.suffix.removeprefix(".")).inputs[0]
-    given = {declared.name: image_tensor(image, declared)}
+    given, spec = {declared.name: image_tensor(image, declared)}, network_of(spec)
     if spec.WhichOneof("Type") != "mlProgram":
         return _tap_network(Network(spec), given)
     program = read_program(spec, weights_folder(path))
