@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 
 from mvit_deploy import reference, runtimes
 from mvit_deploy.decoding import decode
-from mvit_deploy.detection import non_maximum_suppression
+from mvit_deploy.detection import Detections, non_maximum_suppression
+from mvit_deploy.runtimes import suppressed
 from mvit_deploy.subject import Options, read_subject, reference_of, size_of
 from mvit_deploy.verification import channels_first
 
@@ -40,9 +41,14 @@ def main() -> None:
     pixels = np.asarray(decode(given.photo).resize((width, height), Image.Resampling.BILINEAR))
     panels = [panel("PyTorch", pixels, reference.run(source, pixels[None]), interface.labels, given.least_score)]
     for file, runner in zip(given.files, runners, strict=True):
+        labels = runner.interface.labels
+        if runner.interface.suppression is not None:
+            (found,) = suppressed.detect(file, pixels[None]).detections
+            panels.append(titled(file.name, with_detections(pixels, found, labels, given.least_score)))
+            continue
         found, outputs = runner.run(pixels[None]), runner.interface.outputs
         seen = {output.name: channels_first(found[output.name], output) for output in outputs}
-        panels.append(panel(file.name, pixels, seen, runner.interface.labels, given.least_score))
+        panels.append(panel(file.name, pixels, seen, labels, given.least_score))
     side_by_side(panels).save(given.output)
 
 
@@ -51,23 +57,27 @@ def panel(
 ) -> Image.Image:
     """The photo with what one file sees in it, below its name."""
     if "boxes" in outputs:
-        drawn = with_boxes(pixels, outputs["boxes"][0], outputs["scores"][0], labels, least)
+        found = non_maximum_suppression(outputs["boxes"][0], outputs["scores"][0], score_threshold=least)
+        drawn = with_detections(pixels, found, labels, least)
     else:
         classes = outputs["classes"][0] if "classes" in outputs else outputs["logits"][0].argmax(0)
         drawn = with_masks(pixels, classes.astype(int))
+    return titled(title, drawn)
+
+
+def titled(title: str, drawn: Image.Image) -> Image.Image:
     framed = Image.new("RGB", (drawn.width, drawn.height + TITLE_PX), "white")
     framed.paste(drawn, (0, TITLE_PX))
     ImageDraw.Draw(framed).text((2, 2), title, fill="black")
     return framed
 
 
-def with_boxes(
-    pixels: np.ndarray, boxes: np.ndarray, scores: np.ndarray, labels: tuple[str, ...] | None, least: float
-) -> Image.Image:
+def with_detections(pixels: np.ndarray, found: Detections, labels: tuple[str, ...] | None, least: float) -> Image.Image:
     image = Image.fromarray(pixels)
     draw = ImageDraw.Draw(image)
-    found = non_maximum_suppression(boxes, scores, score_threshold=least)
     for box, score, label in zip(found.boxes, found.scores, found.classes, strict=True):
+        if score <= least:
+            continue
         corners = scaled(box, image.size)
         draw.rectangle(corners, outline=colour(int(label)), width=2)
         name = labels[label] if labels else str(label)

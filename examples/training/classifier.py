@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import batches, fit, parser, save_labels
+from common import batches, fit, parser, run, save_labels
 from pictures import as_input, cut, random_window
 from PIL import Image
 from torch import Tensor, nn
@@ -95,4 +95,4 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

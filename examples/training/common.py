@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from mvit_deploy.checkpoints import cvnets
-from mvit_deploy.errors import UsageError
+from mvit_deploy.errors import MvitError, UsageError
 from mvit_deploy.nn.config import MODES
 from mvit_deploy.training.backbone import load_backbone
 
@@ -141,6 +141,15 @@ def set_training(model: nn.Module, *, keeps_statistics: bool) -> None:
     for module in model.backbone.modules() if keeps_statistics else ():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
+
+
+def run(main: Callable[[], int]) -> int:
+    """The exit code of a script; what is wrong with its options or files is one line."""
+    try:
+        return main()
+    except MvitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
 
 
 def save(model: nn.Module, path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import batches, fit, parser, save_labels, start_small
+from common import batches, fit, parser, run, save_labels, start_small
 from pictures import WHOLE, Window, as_input, cut, random_window
 from PIL import Image
 from torch import Tensor, nn
@@ -138,4 +138,4 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

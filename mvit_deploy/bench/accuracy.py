@@ -59,6 +59,8 @@ def _counted(outcome: list[bool]) -> Accuracy:
 
 def _obstacle(subject: Subject, folders: set[str]) -> str:
     """Why a file's accuracy cannot be measured on these folders; empty when it can."""
+    if subject.runner.interface.suppression is not None:
+        return "no accuracy: it finds boxes"
     labels, shape = subject.runner.interface.labels, numeric_outputs(subject.runner.interface)[0].shape
     if labels is None:
         return "no accuracy: there are no labels in the file"

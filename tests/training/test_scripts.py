@@ -9,9 +9,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+import mvit_deploy
 from mvit_deploy.checkpoints import cvnets, load_checkpoint
 from mvit_deploy.errors import UsageError
 from mvit_deploy.nn.heads.detection import detector
+from mvit_deploy.parity import MATCH
 from mvit_deploy.training.losses import BACKGROUND
 from tests.training.scripts import script
 from tests.training.test_matching import corners_of
@@ -134,6 +136,11 @@ def test_a_detector_is_trained_measured_and_saved(voc: Path, capsys: pytest.Capt
     assert len(re.findall(r"epoch +\d  loss \d+\.\d+  mAP@0\.5 [01]\.\d+ \(blue", printed)) == 2
     best = re.search(r"mAP@0\.5 (.*\))  best\n(?!.*best)", printed)[1]
     assert f"val: mAP@0.5 {best}" in printed, "the best weights are measured last"
+    labels = path.with_suffix(".labels.txt")
+    (report,) = mvit_deploy.export(
+        None, target="onnx", weights=path, labels=labels, image_size=SIDE, output=voc / "out"
+    )
+    assert (report.verdict, report.content["artifact"]["labels"]) == (MATCH, ("background", "blue", "red"))
 
 
 def test_a_detector_starts_from_a_backbone_and_is_the_same_twice(voc: Path) -> None:
@@ -172,6 +179,16 @@ def test_a_classifier_is_trained_measured_and_saved(tmp_path: Path, capsys: pyte
     assert (loaded.task, loaded.num_classes) == ("classification", 2)
     assert path.with_suffix(".labels.txt").read_text() == "blue\nred\n"
     assert "accuracy" in capsys.readouterr().out
+
+
+def test_what_is_wrong_with_options_is_one_line(voc: Path, capsys: pytest.CaptureFixture) -> None:
+    common, module = script("common"), script("detector")
+
+    code = common.run(lambda: module.main(["--data", str(voc), "--output", str(voc / "a"), "--train", "none"]))
+
+    error = capsys.readouterr().err
+    assert (code, error.count("\n")) == (2, 1)
+    assert error.startswith("error: there is no split none")
 
 
 def test_the_rate_rises_to_its_largest_and_falls_to_nothing() -> None:
