@@ -7,6 +7,7 @@ from pathlib import Path
 from mvit_deploy import images
 from mvit_deploy.errors import UsageError
 from mvit_deploy.images import ImageSet
+from mvit_deploy.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -24,18 +25,19 @@ def photos(
     count: int | None,
     verify_images: Path | None,
     on_warning: Callable[[str], None],
+    how: Preprocessing | None = None,
 ) -> Photos:
-    """Read both folders. Images in both are left out of those that judge; without verify_images every fifth calibration
-    image judges and is not calibrated on.
+    """Read both folders, each image as images.prepare() gives it. Images in both are left out of those that judge;
+    without verify_images every fifth calibration image judges and is not calibrated on.
 
     Raises: UsageError for a folder without enough readable images, or when no image is left to judge.
     """
-    judging = None if verify_images is None else images.load_folder(verify_images, size)
+    judging = None if verify_images is None else images.load_folder(verify_images, size, how)
     if calibration is None:
         if count is not None:
             raise UsageError("--calibration-count belongs to --calibration, which is not given")
         return Photos(None, judging)
-    given = images.calibration_set(calibration, size, count=count, on_warning=on_warning)
+    given = images.calibration_set(calibration, size, count=count, on_warning=on_warning, how=how)
     if judging is None:
         calibrated, judging = images.split_calibration(given)
         return Photos(calibrated, judging)

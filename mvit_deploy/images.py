@@ -105,13 +105,13 @@ def list_images(folder: Path) -> list[Path]:
     return found
 
 
-def load_folder(folder: Path, size: tuple[int, int]) -> ImageSet:
-    """Every image below a folder, resized and cropped to size = (height, width).
+def load_folder(folder: Path, size: tuple[int, int], how: Preprocessing | None = None) -> ImageSet:
+    """Every image below a folder as prepare() gives it.
 
     Raises: UsageError for a missing or empty folder and for an image that cannot be read.
     """
     paths = list_images(folder)
-    return _photos(folder, paths, np.stack([prepare(path, size) for path in paths]))
+    return _photos(folder, paths, np.stack([prepare(path, size, how) for path in paths]))
 
 
 def _photos(folder: Path, paths: list[Path], pixels: np.ndarray) -> ImageSet:
@@ -119,9 +119,14 @@ def _photos(folder: Path, paths: list[Path], pixels: np.ndarray) -> ImageSet:
 
 
 def calibration_set(
-    folder: Path, size: tuple[int, int], *, count: int | None = None, on_warning: Callable[[str], None]
+    folder: Path,
+    size: tuple[int, int],
+    *,
+    count: int | None = None,
+    on_warning: Callable[[str], None],
+    how: Preprocessing | None = None,
 ) -> ImageSet:
-    """The different readable images below a folder, at any depth, resized and cropped, in the order of their digests.
+    """The different readable images below a folder, at any depth, as prepare() gives them, ordered by their digests.
 
     count keeps that many, evenly spread over the order. on_warning is told of each file that cannot be read, and of
     images that are there more than once, of which one is kept.
@@ -130,7 +135,7 @@ def calibration_set(
     if count is not None and count < LEAST_CALIBRATION:
         raise UsageError(f"--calibration-count {count}: {_needed()}")
     paths = list_images(folder)
-    found, pixels, unreadable = _distinct(paths, size, on_warning, keep=count is None)
+    found, pixels, unreadable = _distinct(paths, lambda path: prepare(path, size, how), on_warning, keep=count is None)
     if len(found) < LEAST_CALIBRATION:
         raise UsageError(
             f"{len(found)} different calibration images found below {folder}, {unreadable} skipped; {_needed()}"
@@ -138,7 +143,7 @@ def calibration_set(
     if count is not None and count > len(found):
         on_warning(f"--calibration-count {count}: there are {len(found)} different images, all are used")
     chosen = _evenly(sorted(found), count)
-    images = [pixels[digest] if digest in pixels else prepare(found[digest], size) for digest in chosen]
+    images = [pixels[digest] if digest in pixels else prepare(found[digest], size, how) for digest in chosen]
     return _photos(folder, [found[digest] for digest in chosen], np.stack(images))
 
 
@@ -150,7 +155,7 @@ def _needed() -> str:
 
 
 def _distinct(
-    paths: list[Path], size: tuple[int, int], on_warning: Callable[[str], None], *, keep: bool
+    paths: list[Path], read: Callable[[Path], np.ndarray], on_warning: Callable[[str], None], *, keep: bool
 ) -> tuple[dict[str, Path], dict[str, np.ndarray], int]:
     """The first path of each digest, the pixels of each, and the number of files that cannot be read.
 
@@ -162,7 +167,7 @@ def _distinct(
     unreadable = 0
     for path in paths:
         try:
-            image = prepare(path, size)
+            image = read(path)
         except UsageError as error:
             on_warning(f"{error}; skipped")
             unreadable += 1
@@ -238,10 +243,15 @@ def extremes(size: tuple[int, int]) -> ImageSet:
     return ImageSet(pixels, ("extreme",) * 3, ("all 0", "all 255", "checkerboard"))
 
 
-def verification_set(size: tuple[int, int], *, seed: int, folder: Path | None = None) -> ImageSet:
-    """The 8-bit images on which files of every target are judged: photos, noise, extremes and a folder's."""
+def verification_set(
+    size: tuple[int, int], *, seed: int, folder: Path | None = None, how: Preprocessing | None = None
+) -> ImageSet:
+    """The 8-bit images on which files of every target are judged: photos, noise, extremes and a folder's.
+
+    how: of the folder's photos, as prepare() takes it; the built-in ones are the same for every checkpoint.
+    """
     parts = [builtin_photos(size), noise(size, seed), extremes(size)]
-    return _joined(parts if folder is None else [*parts, load_folder(folder, size)])
+    return _joined(parts if folder is None else [*parts, load_folder(folder, size, how)])
 
 
 def quantized_verification_set(size: tuple[int, int], *, seed: int, photos: ImageSet | None) -> ImageSet:

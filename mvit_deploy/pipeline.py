@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from mvit_deploy import chatter, report, runtimes, targets, verification, workplace
+from mvit_deploy import chatter, preprocessing, report, runtimes, targets, verification, workplace
 from mvit_deploy.errors import CheckpointError, MissingLibraryError, MvitError, UsageError, explain
 from mvit_deploy.images import ImageSet
 from mvit_deploy.locate import locate_in
@@ -219,7 +219,7 @@ def _content(
         command=work.options.command,
         artifact=artifact,
         model=work.model_facts,
-        verification=verification.to_json(found, job.precision, _inputs(work, job), _origin(work.options)),
+        verification=verification.to_json(found, job.precision, _inputs(work, job), _origin(work)),
         timings_s={name: round(seconds, 3) for name, seconds in timings.items()},
     )
     if job.is_quantized:
@@ -251,14 +251,15 @@ def _calibration(work: Work) -> dict[str, object] | None:
     return {"folder": str(work.options.calibration), "count": len(used.names), "sha256": used.sha256}
 
 
-def _origin(options: Options) -> dict[str, object]:
-    folder = options.verify_images
+def _origin(work: Work) -> dict[str, object]:
+    options, folder = work.options, work.options.verify_images
     calibration = None if options.calibration is None else str(options.calibration)
     return {
         "seed": options.seed,
         "folder": None if folder is None else str(folder),
         "calibration": calibration,
         "calibration_count": options.calibration_count,
+        "preprocessing": preprocessing.to_json(work.reference.preprocessing),
     }
 
 

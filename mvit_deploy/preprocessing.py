@@ -1,10 +1,12 @@
 """How the pictures of a network were prepared by those who trained it, as a value, and doing it with Pillow."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import ceil
 
 import numpy as np
 from PIL import Image
+
+from mvit_deploy.errors import UsageError
 
 LONGEST_RATIO = 32  # the most that is resized, to the crop: a strip 1 x 60000 would otherwise grow to 15 GB
 RESAMPLING = {filter.name.lower(): filter for filter in Image.Resampling}
@@ -18,6 +20,7 @@ class Preprocessing:
     crop: (height, width), None for all of it. resampling: Pillow's name of the filter in lower case, antialiased.
     color_order: what the source's own network takes, RGB or BGR; ours take RGB. half_pixel: where the centre goes when
     the margin is odd, down (transformers) or even (torchvision: to the even side of Python's round).
+    Raises: ValueError for a side that is no positive integer, or another word.
     """
 
     resize: int | tuple[int, int] | None
@@ -26,10 +29,57 @@ class Preprocessing:
     color_order: str
     half_pixel: str = "down"
 
+    def __post_init__(self) -> None:
+        sizes = (self.resize is None or _is_side(self.resize) or _is_size(self.resize)) and (
+            self.crop is None or _is_size(self.crop)
+        )
+        words = self.color_order in ("RGB", "BGR") and self.half_pixel in ("down", "even")
+        if not sizes or not words or self.resampling not in RESAMPLING:
+            raise ValueError(f"not a preprocessing: {asdict(self)}")
+
     @property
     def size(self) -> tuple[int, int] | None:
         """(height, width) that the source's network sees; None where that depends on the picture."""
         return self.crop or (self.resize if isinstance(self.resize, tuple) else None)
+
+    def __str__(self) -> str:
+        resized = "as they are"
+        if self.resize is not None:
+            resized = f"short side {self.resize}" if isinstance(self.resize, int) else "x".join(map(str, self.resize))
+        cropped = "" if self.crop is None else f", centre {self.crop[0]}x{self.crop[1]}"
+        return f"{resized}{cropped}, {self.resampling}"
+
+
+def to_json(how: Preprocessing | None) -> dict[str, object]:
+    """What a report says of the photos' preprocessing: the checkpoint's own, or this project's for None."""
+    if how is None:
+        return {"of": "mvit-deploy"}
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(how).items()}
+    return {"of": "checkpoint"} | values
+
+
+def from_json(said: dict[str, object] | None) -> Preprocessing | None:
+    """The inverse. None, of a report before there was such an entry, is this project's.
+
+    Raises: UsageError for what to_json does not give.
+    """
+    if said is None or said == to_json(None):
+        return None
+    try:
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
+        if values.pop("of") != "checkpoint":
+            raise ValueError("of another source")
+        return Preprocessing(**values)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"the report's preprocessing cannot be read: {said}") from error
+
+
+def _is_side(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_side, value))
 
 
 def apply(image: Image.Image, how: Preprocessing, size: tuple[int, int]) -> np.ndarray:

@@ -110,7 +110,7 @@ def _verify(
     subject: Subject, interface: Interface, source: Reference, precision: str, known: Outputs
 ) -> tuple[ImageSet, Verification]:
     size = size_of(subject, interface)
-    inputs = inputs_of(subject, size, precision)
+    inputs = inputs_of(subject, source, size, precision)
     key = (str(source.weights["sha256"]), inputs.sha256)
     outputs = known[key] if key in known else known.setdefault(key, reference.run(source, inputs.pixels))
     contract, reason = contract_of(subject, interface, source, size, outputs), verification.no_floor(precision, source)
@@ -167,7 +167,7 @@ def _content(
         command=subject.options.command,
         artifact=artifact,
         model=_model_facts(subject, source, inputs),
-        verification=verification.to_json(found, precision, inputs, origin_of(subject)),
+        verification=verification.to_json(found, precision, inputs, origin_of(subject, source)),
         timings_s={},
     )
 

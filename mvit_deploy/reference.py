@@ -20,6 +20,7 @@ from mvit_deploy.nn.endings import ENDINGS, ended
 from mvit_deploy.nn.heads.classification import Classifier
 from mvit_deploy.nn.heads.detection import Detector
 from mvit_deploy.nn.heads.segmentation import Segmenter
+from mvit_deploy.preprocessing import Preprocessing
 from mvit_deploy.spec import TASKS
 
 CUSTOM = "custom"
@@ -32,6 +33,7 @@ class Reference:
 
     weights: where they come from. outputs: names of what the module gives; none for one tensor, whose rank then says
     its name: a row is logits, anything else features. ending: how the graph of a network of ours ends (nn.endings).
+    preprocessing: of photos, where the checkpoint itself says it; None is images.resize_and_crop.
     """
 
     module: nn.Module
@@ -44,6 +46,7 @@ class Reference:
     task: str = "classification"
     ending: str = ""
     labels: tuple[str, ...] | None = None
+    preprocessing: Preprocessing | None = None
 
     @property
     def num_classes(self) -> int | None:
@@ -102,8 +105,20 @@ def from_weights(
     if task is not None and task != found:
         raise UsageError(f"--task {task} contradicts the weights, which are for {loaded.task}")
     facts = {"source": weights, "sha256": loaded.sha256, "layout": loaded.source}
+    notes, preprocessing = loaded.notes, None
+    if loaded.says_preprocessing:
+        preprocessing = loaded.preprocessing
+        notes += (f"your photos are prepared as the checkpoint says: {preprocessing}",)
     return Reference(
-        loaded.model, loaded.mode, loaded.variant, "RGB", facts, loaded.notes, task=found, labels=loaded.labels
+        loaded.model,
+        loaded.mode,
+        loaded.variant,
+        "RGB",
+        facts,
+        notes,
+        task=found,
+        labels=loaded.labels,
+        preprocessing=preprocessing,
     )
 
 

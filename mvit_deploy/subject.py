@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit_deploy import images, reference, report, runtimes
+from mvit_deploy import images, preprocessing, reference, report, runtimes
 from mvit_deploy.calibration import photos
 from mvit_deploy.checkpoints import hub
 from mvit_deploy.errors import AbsentCheckpointError, UsageError
 from mvit_deploy.images import ImageSet
 from mvit_deploy.nn.endings import ENDINGS
+from mvit_deploy.preprocessing import Preprocessing
 from mvit_deploy.reference import Reference
 from mvit_deploy.spec import IO_TYPES, NEEDS_CALIBRATION, QUANTIZED, Contract, Interface, Output
 
@@ -149,10 +150,11 @@ def size_of(subject: Subject, interface: Interface) -> tuple[int, int]:
     return tuple(said) if said else (image.shape[2:] if image.layout == "NCHW" else image.shape[1:3])
 
 
-def inputs_of(subject: Subject, size: tuple[int, int], precision: str) -> ImageSet:
+def inputs_of(subject: Subject, source: Reference, size: tuple[int, int], precision: str) -> ImageSet:
     """The images that the report was made with, as far as their folders are here."""
+    how = _preprocessing_of(subject, source)
     if precision not in QUANTIZED:
-        return images.verification_set(size, seed=subject.seed, folder=subject.verify_images)
+        return images.verification_set(size, seed=subject.seed, folder=subject.verify_images, how=how)
     calibration = subject.calibration
     chosen = photos(
         size,
@@ -160,15 +162,25 @@ def inputs_of(subject: Subject, size: tuple[int, int], precision: str) -> ImageS
         count=None if calibration is None else subject.says("verification", "inputs", "calibration_count"),
         verify_images=subject.verify_images,
         on_warning=log.warning,
+        how=how,
     )
     return images.quantized_verification_set(size, seed=subject.seed, photos=chosen.judging)
 
 
-def origin_of(subject: Subject) -> dict[str, object]:
-    """The verification inputs as a report names them."""
+def _preprocessing_of(subject: Subject, source: Reference) -> Preprocessing | None:
+    """Of photos: as in the report where it has inputs, whatever weights are given now."""
+    if not subject.says("verification", "inputs"):
+        return source.preprocessing
+    return preprocessing.from_json(subject.says("verification", "inputs", "preprocessing"))
+
+
+def origin_of(subject: Subject, source: Reference | None) -> dict[str, object]:
+    """The verification inputs as a report names them; None without a reference, where there are none."""
     folder = subject.verify_images
     calibration = {key: subject.says("verification", "inputs", key) for key in ("calibration", "calibration_count")}
-    return {"seed": subject.seed, "folder": None if folder is None else str(folder)} | calibration
+    how = None if source is None else _preprocessing_of(subject, source)
+    named = {"seed": subject.seed, "folder": None if folder is None else str(folder)}
+    return named | calibration | {"preprocessing": preprocessing.to_json(how)}
 
 
 def contract_of(

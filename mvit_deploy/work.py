@@ -90,6 +90,7 @@ def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: No
             count=options.calibration_count,
             verify_images=options.verify_images,
             on_warning=lambda line: on_step(f"warning: {line}"),
+            how=source.preprocessing,
         )
     judging = quantized_judging = None
     if options.verify:
@@ -109,7 +110,9 @@ def _judging(
     """Images and PyTorch's outputs for float files, and for quantized ones; None where there is no such file."""
     plain = quantized = None
     if not all(job.is_quantized for job in jobs):
-        inputs = images.verification_set(size, seed=options.seed, folder=options.verify_images)
+        inputs = images.verification_set(
+            size, seed=options.seed, folder=options.verify_images, how=source.preprocessing
+        )
         plain = Judging(inputs, reference.run(source, inputs.pixels))
     if any(job.is_quantized for job in jobs):
         inputs = images.quantized_verification_set(size, seed=options.seed, photos=chosen.judging)

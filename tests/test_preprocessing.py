@@ -1,5 +1,6 @@
 """Pictures prepared as each source prepares them: transformers' own processor and timm's rule are the judges."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from mvit_deploy import images, preprocessing
 from mvit_deploy.checkpoints.conventions import PUBLISHED
 from mvit_deploy.decoding import decode
+from mvit_deploy.errors import UsageError
 from mvit_deploy.preprocessing import Preprocessing
 from tests.conftest import PHOTOS
 
@@ -106,3 +108,41 @@ def test_a_strip_does_not_grow_without_bound() -> None:
     pixels = preprocessing.apply(strip, PUBLISHED["huggingface", "classification"], (256, 256))
 
     assert (pixels == 9).all()
+
+
+@given(st.sampled_from([None, *PUBLISHED.values()]))
+def test_a_report_gives_it_back(how: Preprocessing | None) -> None:
+    said = preprocessing.to_json(how)
+
+    assert preprocessing.from_json(json.loads(json.dumps(said))) == how
+    assert said["of"] == ("mvit-deploy" if how is None else "checkpoint")
+
+
+def test_a_report_from_before_it_was_reported_has_this_projects() -> None:
+    assert preprocessing.from_json(None) is None
+
+
+@pytest.mark.parametrize("change", [
+    {"of": "someone"}, {"resize": 0}, {"resize": "288"}, {"resize": [288]}, {"crop": 256}, {"crop": [256, 1.5]},
+    {"resampling": "cubic"}, {"resampling": {}}, {"color_order": "GBR"}, {"half_pixel": "up"}, {"crop_pct": 0.9},
+])  # fmt: skip
+def test_a_report_whose_preprocessing_is_none_is_refused_in_one_line(change: dict[str, object]) -> None:
+    said = preprocessing.to_json(PUBLISHED["huggingface", "classification"]) | change
+
+    with pytest.raises(UsageError, match="the report's preprocessing cannot be read"):
+        preprocessing.from_json(said)
+
+
+@pytest.mark.parametrize("said", ["checkpoint", [], 7, {}])
+def test_a_report_with_something_else_there_is_refused(said: object) -> None:
+    with pytest.raises(UsageError, match="the report's preprocessing cannot be read"):
+        preprocessing.from_json(said)
+
+
+@pytest.mark.parametrize(("how", "words"), [
+    (PUBLISHED["huggingface", "classification"], "short side 288, centre 256x256, bilinear"),
+    (PUBLISHED["cvnets", "detection"], "320x320, bilinear"),
+    (Preprocessing(None, (64, 96), "bicubic", "RGB"), "as they are, centre 64x96, bicubic"),
+])  # fmt: skip
+def test_it_is_said_in_words(how: Preprocessing, words: str) -> None:
+    assert str(how) == words

@@ -20,7 +20,8 @@ class LoadedCheckpoint:
 
     model: Classifier, Detector or Segmenter by task, MobileViT where that is "backbone". source: cvnets, timm,
     huggingface or kornia. sha256: of the file with the weights. notes: what was assumed or done on the way. labels: of
-    the classes, where the checkpoint names them. preprocessing: of the pictures, where the source has one.
+    the classes, where the checkpoint names them. preprocessing: of the pictures, where the source has one;
+    says_preprocessing: whether it is the checkpoint's own, read from a file beside the weights.
     """
 
     model: nn.Module
@@ -32,6 +33,7 @@ class LoadedCheckpoint:
     num_classes: int | None
     labels: tuple[str, ...] | None = None
     preprocessing: Preprocessing | None = None
+    says_preprocessing: bool = False
 
     @property
     def variant(self) -> str:
@@ -69,6 +71,7 @@ def load_checkpoint(path: Path | str, *, mode: str | None = None, num_classes: i
         num_classes=found.num_classes,
         labels=labels,
         preprocessing=preprocessing,
+        says_preprocessing=found.layout.source == huggingface.NAME and opened.preprocessor is not None,
     )
 
 
