@@ -17,6 +17,7 @@ from mvit_deploy.nn.backbone import MobileViT
 from mvit_deploy.nn.build import count_macs, count_parameters, seeded
 from mvit_deploy.nn.config import CONFIGS
 from mvit_deploy.nn.endings import ENDINGS, ended
+from mvit_deploy.nn.heads import segmentation
 from mvit_deploy.nn.heads.classification import Classifier
 from mvit_deploy.nn.heads.detection import Detector
 from mvit_deploy.nn.heads.segmentation import Segmenter
@@ -122,6 +123,15 @@ def from_weights(
     )
 
 
+def with_output_stride(source: Reference, output_stride: int | None) -> Reference:
+    """The reference at another output stride of its segmenter; None is its own. Raises: UsageError for none of them."""
+    if output_stride is None:
+        return source
+    if not isinstance(source.module, Segmenter):
+        raise UsageError("an output stride is for a segmenter of ours")
+    return replace(source, module=segmentation.with_output_stride(source.module, output_stride))
+
+
 def with_ending(source: Reference, ending: str, image_size: tuple[int, int]) -> Reference:
     """The reference for files whose graph ends in one of its task's ways; one without a head of ours as it is."""
     if not isinstance(source.module, Classifier | Detector | Segmenter):
@@ -184,12 +194,18 @@ def model_facts(reference: Reference, size: tuple[int, int]) -> dict[str, object
         "mode": reference.mode,
         "task": reference.task,
         "ending": reference.ending,
+        "output_stride": output_stride_of(reference),
         "variant": reference.variant,
         "image_size": list(size),
         "parameters": count_parameters(reference.module),
         "macs": count_macs(reference.module, size),
         "weights": reference.weights,
     }
+
+
+def output_stride_of(reference: Reference) -> int | None:
+    """Of a segmenter of ours; None of everything else, which has one only."""
+    return reference.module.backbone.output_stride if isinstance(reference.module, Segmenter) else None
 
 
 def run(reference: Reference, pixels: np.ndarray) -> dict[str, np.ndarray]:

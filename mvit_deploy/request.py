@@ -73,6 +73,7 @@ class Options:
     nms: bool = False
     upsample: bool = False
     argmax: bool = False
+    output_stride: int | None = None
     seed: int = 0
     verify: bool = True
     allow_unverified: bool = False
@@ -170,6 +171,8 @@ def ending_of(options: Options, task: str) -> str:
     for option, owner in tasks.items():
         if getattr(options, option) and task != owner:
             raise UsageError(f"--{option.replace('_', '-')} belongs to --task {owner}, this is {task}")
+    if options.output_stride is not None and task != "segmentation":
+        raise UsageError(f"--output-stride belongs to --task segmentation, this is {task}")
     if options.nms and options.raw_head:
         raise UsageError("--nms works on decoded boxes, --raw-head leaves them out; give one of the two")
     if options.nms and options.dynamic_batch:

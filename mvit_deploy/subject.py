@@ -93,6 +93,7 @@ def reference_of(subject: Subject, interface: Interface) -> tuple[Reference | No
     source, problem = _bare_reference_of(subject, interface)
     if source is None:
         return None, problem
+    source = reference.with_output_stride(source, subject.says("model", "output_stride"))
     ending = str(subject.says("model", "ending") or next(iter(ENDINGS[source.task])))
     return reference.with_ending(source, ending, size_of(subject, interface)), problem
 

@@ -78,7 +78,9 @@ def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: No
         check_image_size(*asked)
     source = _reference(model_or_mode, options)
     size = asked or DEFAULT_IMAGE_SIZE[source.task]
-    source = reference.with_ending(source, ending_of(options, source.task), size)
+    ending = ending_of(options, source.task)
+    source = reference.with_output_stride(source, options.output_stride)
+    source = reference.with_ending(source, ending, size)
     for note in source.notes:
         on_step(f"note: {note}")
     contract = _contract(source, options, size, jobs)

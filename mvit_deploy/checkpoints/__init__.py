@@ -9,8 +9,9 @@ from mvit_deploy.checkpoints import files, folder, hub, huggingface, kornia, lay
 from mvit_deploy.checkpoints.conventions import PUBLISHED
 from mvit_deploy.checkpoints.folder import CONFIG, PREPROCESSOR, Folder
 from mvit_deploy.checkpoints.layouts import Recognised
-from mvit_deploy.checkpoints.networks import with_stem_flipped
+from mvit_deploy.checkpoints.networks import OUTPUT_STRIDES, with_stem_flipped
 from mvit_deploy.errors import UsageError
+from mvit_deploy.nn.heads.segmentation import with_output_stride
 from mvit_deploy.preprocessing import Preprocessing
 
 
@@ -59,6 +60,9 @@ def load_checkpoint(path: Path | str, *, mode: str | None = None, num_classes: i
     _check_agrees("--num-classes", num_classes, found.num_classes)
     model = layouts.load(tensors, found)
     preprocessing, labels, more = _settings(opened, found)
+    stride = folder.output_stride_of(opened.config, found)
+    if stride != OUTPUT_STRIDES[found.layout.task]:
+        model = with_output_stride(model, stride)
     if preprocessing is not None and preprocessing.color_order == "BGR":
         model.load_state_dict(with_stem_flipped(model.state_dict()))
     return LoadedCheckpoint(

@@ -21,6 +21,8 @@ _FILTERS = {int(filter): name for name, filter in RESAMPLING.items()}  # Pillow'
 # published one (5.x has bicubic).
 _SHORT_SIDE, _CROP, _RESAMPLING = 224, 256, RESAMPLING["bilinear"]
 
+_DEFAULTS = {"atrous_rates": list(RATES[16])}  # of MobileViTConfig, at every output stride
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -59,9 +61,11 @@ def _read(path: Path) -> dict | None:
 def check_config(config: dict, found: Recognised) -> None:
     """Hold a config to the weights, and to what no weight shows: strides, heads, activation, dilation.
 
-    Settings that are not in it are taken to be right. Raises: CheckpointError listing the first five contradictions.
+    Settings that are not in it are taken to be right, but for dilations, which transformers does not fit to the stride.
+    Raises: CheckpointError listing the first five contradictions.
     """
-    expected = _expected_config(found)
+    expected = _expected_config(found, output_stride_of(config, found))
+    config = _DEFAULTS | config
     given = {key: config[key] for key in expected if key in config}
     if found.num_classes is not None and isinstance(config.get("id2label"), dict):
         expected["id2label"], given["id2label"] = found.num_classes, len(config["id2label"])
@@ -73,7 +77,14 @@ def check_config(config: dict, found: Recognised) -> None:
         )
 
 
-def _expected_config(found: Recognised) -> dict[str, object]:
+def output_stride_of(config: dict | None, found: Recognised) -> int:
+    """The output stride that a config asks for, of those that the task has; else the published one."""
+    published = OUTPUT_STRIDES[found.layout.task]
+    asked = (config or {}).get("output_stride", published)
+    return asked if found.layout.task == "segmentation" and asked in RATES else published
+
+
+def _expected_config(found: Recognised, output_stride: int) -> dict[str, object]:
     """transformers' settings of the paper's network, by MobileViTConfig's names."""
     config = CONFIGS[found.mode]
     widths = [config.stem_channels, config.channels_1, config.channels_2]
@@ -90,13 +101,12 @@ def _expected_config(found: Recognised) -> dict[str, object]:
         "conv_kernel_size": 3,
         "layer_norm_eps": NORM_EPS,
         "qkv_bias": True,
-        "output_stride": OUTPUT_STRIDES[found.layout.task],
+        "output_stride": output_stride,
     }
     if found.num_classes is not None:
         expected["num_labels"] = found.num_classes
     if found.layout.task == "segmentation":
-        rates = RATES[OUTPUT_STRIDES["segmentation"]]
-        expected |= {"aspp_out_channels": PYRAMID_CHANNELS, "atrous_rates": list(rates)}
+        expected |= {"aspp_out_channels": PYRAMID_CHANNELS, "atrous_rates": list(RATES[output_stride])}
     return expected
 
 

@@ -76,6 +76,7 @@ missing; 5 the checkpoint; 6 the converter, the disk or an internal error; 130 i
 @click.option("--raw-head", is_flag=True, help="Detection: locations and logits, without anchors and softmax.")
 @click.option("--nms", is_flag=True, help="Detection: sort overlapping boxes out inside the file.")
 @click.option("--upsample", is_flag=True, help="Segmentation: logits at the size of the image, not at 1/16.")
+@click.option("--output-stride", type=int, metavar="8|16", help="Segmentation. Default: the weights', else 16.")
 @click.option("--argmax", is_flag=True, help="Segmentation: a map of classes instead of logits.")
 @click.option("--dynamic-batch", is_flag=True, help="ONNX only: leave the batch size free.")
 @click.option(

@@ -28,6 +28,18 @@ def transformers_twin(task: str, mode: str, **settings: object) -> nn.Module:
     return model.eval()
 
 
+def test_a_folder_of_output_stride_8_gives_transformers_outputs(tmp_path: Path) -> None:
+    twin = transformers_twin("segmentation", "xxs", output_stride=8, atrous_rates=[12, 24, 36])
+    twin.save_pretrained(tmp_path)
+    image = images_of((96, 160))
+
+    with torch.no_grad():
+        theirs, ours = twin(image[:, [2, 1, 0]]).logits, load_checkpoint(tmp_path).model(image)
+
+    assert ours.shape[2:] == (12, 20)
+    assert rel_max(ours, theirs) <= 1e-5
+
+
 def images_of(size: tuple[int, int]) -> Tensor:
     """RGB in [0, 1]."""
     return torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))

@@ -92,13 +92,23 @@ def test_a_config_that_contradicts_the_weights_is_refused(tmp_path: Path, key: s
         load_checkpoint(folder(tmp_path, CONFIG | {key: value}, PREPROCESSOR))
 
 
-@pytest.mark.parametrize(("key", "value"), [("output_stride", 8), ("atrous_rates", [12, 24, 36])])
+@pytest.mark.parametrize(("key", "value"), [("output_stride", 32), ("atrous_rates", [12, 24, 36])])
 def test_another_segmenter_with_the_same_shapes_is_refused(tmp_path: Path, key: str, value: object) -> None:
     config = CONFIG | {"output_stride": 16, "id2label": {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}}
     assert load_checkpoint(folder(tmp_path, config, task="segmentation")).task == "segmentation"
 
     with pytest.raises(CheckpointError, match=f"contradicts the weights.* {key} "):
         load_checkpoint(folder(tmp_path, config | {key: value}, task="segmentation"))
+
+
+def test_a_segmenter_of_output_stride_8_has_dilations_of_its_own(tmp_path: Path) -> None:
+    """transformers has 6, 12 and 18 unless told otherwise; DeepLabv3 doubles them with half the stride."""
+    config = CONFIG | {"output_stride": 8, "id2label": {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}}
+
+    with pytest.raises(CheckpointError, match=r"contradicts the weights.* atrous_rates \[6, 12, 18\]"):
+        load_checkpoint(folder(tmp_path, config, task="segmentation"))
+    loaded = load_checkpoint(folder(tmp_path, config | {"atrous_rates": [12, 24, 36]}, task="segmentation"))
+    assert loaded.model.backbone.output_stride == 8
 
 
 def test_placeholder_labels_are_no_labels(tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ def run(tmp_path: Path, capfd: pytest.CaptureFixture[str], **changes: object) ->
         ({"task": "detekt"}, ["unknown task", "did you mean 'detection'"]),
         ({"variant": "korni"}, ["unknown variant", "did you mean 'kornia'"]),
         ({"raw_head": True}, ["--raw-head belongs to --task detection, this is classification"]),
+        ({"output_stride": 8}, ["--output-stride belongs to --task segmentation, this is classification"]),
+        ({"task": "segmentation", "output_stride": 32}, ["output stride 32; a segmenter has: 16, 8"]),
         ({"nms": True}, ["--nms belongs to --task detection, this is classification"]),
         ({"task": "detection", "nms": True, "raw_head": True}, ["--nms works on decoded boxes"]),
         ({"task": "detection", "nms": True, "dynamic_batch": True}, ["--nms finds another number of boxes"]),

@@ -89,6 +89,19 @@ def test_other_endings_match(tmp_path: Path, task: str, ending: str, target: str
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_segmenters_of_output_stride_8_match_and_are_judged_again_as_such(tmp_path: Path, target: str) -> None:
+    options = {"task": "segmentation", "output_stride": 8, "image_size": 64, "target": target, "precision": "fp32"}
+
+    (report,) = mvit_deploy.export("xxs", output=tmp_path, **options)
+
+    assert (report.verdict, report.reason) == (MATCH, "")
+    shape = report.content["artifact"]["outputs"][0]["shape"]
+    assert tuple(shape) == ((1, 8, 8, 21) if target == "tflite" else (1, 21, 8, 8))
+    (again,) = mvit_deploy.verify(report.path)
+    assert (again.verdict, again.reason) == (MATCH, "")
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_kornias_network_matches(tmp_path: Path, target: str) -> None:
     reports = mvit_deploy.export(
         "xxs", variant="kornia", target=target, precision=FLOAT, image_size=64, output=tmp_path

@@ -84,6 +84,17 @@ class Ended(Segmenter):
         return logits.argmax(dim=1).int() if self.classes else logits
 
 
+def with_output_stride(model: Segmenter, output_stride: int) -> Segmenter:
+    """The same weights in a segmenter of another output stride: dilation takes the place of a stride, no shape changes.
+
+    Raises: UsageError for another output stride than 16 or 8.
+    """
+    config = model.backbone.config
+    made = segmenter(config.mode, model.num_classes, output_stride=output_stride)
+    made.load_state_dict(model.state_dict())
+    return made.train(model.training)
+
+
 def segmenter(
     mode: str, num_classes: int = VOC_CLASSES, *, output_stride: int = 16, dropout: float | None = None
 ) -> Segmenter:
