@@ -81,7 +81,9 @@ def with_detections(pixels: np.ndarray, found: Detections, labels: tuple[str, ..
         corners = scaled(box, image.size)
         draw.rectangle(corners, outline=colour(int(label)), width=2)
         name = labels[label] if labels else str(label)
-        draw.text((corners[0] + 3, corners[1] + 1), f"{name} {score:.2f}", fill=colour(int(label)))
+        place, said = (corners[0] + 3, corners[1] + 1), f"{name} {score:.2f}"
+        draw.rectangle(draw.textbbox(place, said), fill=colour(int(label)))
+        draw.text(place, said, fill="black")
     return image
 
 

@@ -144,6 +144,9 @@ def _remarks(result: Report) -> list[str]:
     lines = [result.reason] if result.reason else []
     if "quantization" in result.content:
         lines += _integers(result.content["artifact"]["int8"], result.content["quantization"])
+    if "suppression" in found and not found["suppression"]["faults"]:
+        count = found["suppression"]["detections"]
+        lines.append(f"{count} detections on {found['inputs']['count']} images, as the rule of suppression has them")
     if "location" in found:
         lines.append(_place(found["location"]))
     audit = (found.get("fp16_audit") or {}).get("findings", [])
