@@ -141,9 +141,14 @@ def _check_described(spec: object, inputs: Mapping[str, TensorType]) -> None:
         raise DamagedFileError(f"the file describes the inputs {sorted(described)}, the program takes {sorted(inputs)}")
     for name, feature in described.items():
         image, kind = feature.imageType, inputs[name]
-        sides = (image.height, image.width)
-        if feature.WhichOneof("Type") == "imageType" and not fits(sides, kind.shape[2:]):
-            raise DamagedFileError(f"the image {name!r} is described as {sides}, the program takes {kind}")
+        if feature.WhichOneof("Type") != "imageType":
+            continue
+        shape = (1, 1 if image.colorSpace in GRAY else 3, image.height, image.width)
+        if not fits(shape, kind.shape):
+            raise DamagedFileError(f"the image {name!r} is described as {shape}, the program takes {kind}")
+
+
+GRAY = (10, 40)  # ImageFeatureType.ColorSpace, of 8 and of 16 bits
 
 
 def fits(shape: tuple[int, ...], declared: tuple[int, ...] | None) -> bool:

@@ -181,14 +181,18 @@ def test_a_missing_weight_file_is_damage(package: Path) -> None:
 
 
 @evaluator_here
-def test_an_input_that_is_described_otherwise_than_the_program_takes_it_is_damage(package: Path) -> None:
-    """The description tells callers what to give: a side ten times larger in either is the file's fault, not theirs."""
+@pytest.mark.parametrize(("axis", "factor"), [(0, 2), (1, 0), (2, 10)])
+def test_an_input_that_is_described_otherwise_than_the_program_takes_it_is_damage(
+    package: Path, axis: int, factor: int
+) -> None:
+    """The description tells callers what to give: another number of channels or a side ten times larger in either is
+    the file's fault, not theirs."""
 
-    def enlarge(spec: "pb.Model") -> None:
-        main_block(spec)[0].inputs[0].type.tensorType.dimensions[2].constant.size *= 10
+    def change(spec: "pb.Model") -> None:
+        main_block(spec)[0].inputs[0].type.tensorType.dimensions[axis].constant.size *= factor
 
-    with pytest.raises(DamagedFileError, match=r"'image' is described as \(8, 8\)"):
-        run(edited(package, enlarge))
+    with pytest.raises(DamagedFileError, match=r"'image' is described as \(1, 3, 8, 8\)"):
+        run(edited(package, change))
 
 
 @evaluator_here
