@@ -46,6 +46,9 @@ class DamagedFileError(MvitError):
 
     exit_code = 1
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split())[:1000])  # runtimes may say a line for each operator
+
 
 def explain(error: Exception) -> str:
     """One line on an error, a full disk by name, with its notes (where the log is)."""

@@ -142,13 +142,13 @@ def comparable(values: np.ndarray, meaning: str) -> np.ndarray:
 
 def foreground(reference: np.ndarray, candidate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scores with the background and scores without it, as they are compared: logarithms, clipped at 1e-6, less the
-    mean of the reference's whole row, so that a common factor shows.
+    mean of the reference's whole row, so that a common factor shows. A candidate of other rows stays as it is.
 
     Shapes: (…, C) and (…, C - 1) -> twice (…, C - 1).
     """
     logs, others = (np.log(np.clip(v.astype(np.float64), PROBABILITY_FLOOR, None)) for v in (reference, candidate))
     mean = logs.mean(axis=-1, keepdims=True)
-    return (logs - mean)[..., 1:], others - mean
+    return (logs - mean)[..., 1:], others - mean if others.shape[:-1] == mean.shape[:-1] else candidate
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -82,7 +82,7 @@ def _judge(subject: Subject, known: Outputs) -> Report:
     else:
         with chatter.into_log(f"verify-{subject.path.name}"):
             try:
-                interface = runtimes.open_file(subject.path).interface
+                interface = _interface_of(subject.path)
                 precision = _known_precision(precision or interface.precision)
                 source, problem = reference_of(subject, interface)
                 problem = problem or missing_photos(subject, precision)
@@ -99,6 +99,14 @@ def _judge(subject: Subject, known: Outputs) -> Report:
             found = replace(found, findings=found.findings | {"location": location.to_json()})
     code = report.exit_code_of(found.verdict, allow_unverified=options.allow_unverified)
     return Report(subject.path, code, _content(subject, found, source, inputs, _known_precision(precision)))
+
+
+def _interface_of(path: Path) -> Interface:
+    """Raises: DamagedFileError for a file that takes or gives nothing too."""
+    found = runtimes.open_file(path).interface
+    if not found.inputs or not found.outputs:
+        raise DamagedFileError("the file has no input or no output")
+    return found
 
 
 def _known_precision(word: str | None) -> str:

@@ -200,9 +200,20 @@ def read_metadata(entries: dict[str, str]) -> DeclaredMetadata:
         labels = entries.get(METADATA_PREFIX + "labels")
         declared = tuple(str(label) for label in json.loads(labels)) if labels is not None else None
         suppression = entries.get(METADATA_PREFIX + "suppression")
-        rule = None if suppression is None else Suppression(**json.loads(suppression))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedFileError(f"the file's metadata do not give its colour order and range ({error!r})") from error
+        rule = None if suppression is None else _read_rule(suppression)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DamagedFileError(f"the file's metadata do not give what they should ({error!r})") from error
     if color_order not in ("RGB", "BGR"):
         raise DamagedFileError(f"the file's metadata name an unknown colour order {color_order!r}")
     return DeclaredMetadata(color_order, (low, high), declared, entries.get(METADATA_PREFIX + "precision"), rule)
+
+
+def _read_rule(text: str) -> Suppression:
+    """Raises: TypeError, ValueError for what is no suppression."""
+    rule = Suppression(**json.loads(text))
+    thresholds, limits = (rule.score_threshold, rule.iou_threshold), (rule.kept_per_class, rule.kept)
+    are_shares = all(type(each) is float and 0 <= each <= 1 for each in thresholds)
+    are_counts = all(each is None or (type(each) is int and each > 0) for each in limits)
+    if not (are_shares and are_counts and type(rule.one_class) is bool):
+        raise ValueError(f"no suppression: {text}")
+    return rule

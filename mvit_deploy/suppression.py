@@ -19,8 +19,9 @@ def faults(found: Detections, boxes: np.ndarray, scores: np.ndarray, rule: Suppr
     Shapes: boxes (A, 4), corners; scores (A, C), without the background; classes found count from 1, as labels do.
     """
     counted = (_of_one_class(scores) if rule.one_class else scores).T
-    if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
-        return ["a detection is not finite"]
+    boxes, found_boxes = boxes.astype(np.float64), found.boxes.astype(np.float64)  # areas of large boxes overflow
+    if not all(np.isfinite(each).all() for each in (found.boxes, found.scores, boxes, scores)):
+        return ["a box or score is not finite"]
     if ((found.classes < 1) | (found.classes > scores.shape[1])).any():
         return [f"a detection has a class that is none of 1 to {scores.shape[1]}"]
     problems = ["detections are not in the order of their scores"] if (np.diff(found.scores) > _SCORE).any() else []
@@ -31,7 +32,7 @@ def faults(found: Detections, boxes: np.ndarray, scores: np.ndarray, rule: Suppr
     for label in range(1, scores.shape[1] + 1):
         mine = found.classes == label
         if mine.any() or (counted[label - 1] > rule.score_threshold).any():
-            wrong = _faults(found.boxes[mine], found.scores[mine], boxes, counted[label - 1], rule, least)
+            wrong = _faults(found_boxes[mine], found.scores[mine], boxes, counted[label - 1], rule, least)
             problems += [f"class {label}: {fault}" for fault in wrong]
     return problems
 
@@ -52,7 +53,7 @@ def _faults(
         problems.append(f"{(source < 0).sum()} detections are no box of the network above the score threshold")
     if len(set(source[source >= 0])) < (source >= 0).sum():
         problems.append("a box was found twice")
-    if (_overlaps(found, found)[~np.eye(len(found), dtype=bool)] > rule.iou_threshold + _OVERLAP).any():
+    if any((_overlaps(box, found[:at]) > rule.iou_threshold + _OVERLAP).any() for at, box in enumerate(found)):
         problems.append("two detections overlap by more than the threshold")
     if rule.kept_per_class is not None and len(found) > rule.kept_per_class:
         problems.append(f"{len(found)} detections, more than {rule.kept_per_class}")
@@ -81,15 +82,15 @@ def _missing(
 ) -> int:
     """How many boxes should stay: clearly above both limits, no detection, and below none that is as good."""
     waiting = np.flatnonzero(scores > max(rule.score_threshold, least) + _SCORE)
-    overlaps = _overlaps(boxes[waiting], found)  # a detection overlaps itself
-    is_as_good = found_scores[None] >= scores[waiting, None] - _SCORE
-    is_same = np.abs(boxes[waiting][:, None] - found[None]).max(axis=2, initial=0) <= _BOX  # boxes without area
-    explained = is_as_good & ((overlaps > rule.iou_threshold - _OVERLAP) | is_same)
-    return int((~explained.any(axis=1)).sum())
+    missing = 0
+    for box, score in zip(boxes[waiting], scores[waiting], strict=True):  # one by one: all pairs would be gigabytes
+        better = found[found_scores >= score - _SCORE]
+        is_same = np.abs(better - box).max(axis=1, initial=0) <= _BOX  # a detection itself, even without area
+        missing += not (is_same | (_overlaps(box, better) > rule.iou_threshold - _OVERLAP)).any()
+    return missing
 
 
-def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of every pair, 0 of boxes without area. Shapes: (n, 4), (m, 4) -> (n, m)."""
-    areas = (intersection_and_union(box, others) for box in boxes)
-    rows = [np.divide(common, union, out=np.zeros_like(union), where=union > 0) for common, union in areas]
-    return np.array(rows, np.float32).reshape(len(boxes), len(others))
+def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of a box with each other one, 0 without area. Shapes: (4,), (n, 4) -> (n,)."""
+    common, union = intersection_and_union(box, others)
+    return np.divide(common, union, out=np.zeros_like(union), where=union > 0)

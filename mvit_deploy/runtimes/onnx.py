@@ -34,7 +34,10 @@ class OnnxRunner:
 
     def invoke(self, tensor: np.ndarray) -> dict[str, np.ndarray]:
         names = [output.name for output in self.interface.outputs]
-        values = self._session.run(names, {self.interface.inputs[0].name: tensor})
+        try:
+            values = self._session.run(names, {self.interface.inputs[0].name: tensor})
+        except Exception as error:  # private classes, as above
+            raise DamagedFileError(f"onnxruntime cannot run the file: {error}") from error
         return dict(zip(names, values, strict=True))
 
     def findings(self, pixels: np.ndarray, outputs: dict[str, np.ndarray]) -> dict[str, object]:

@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.runtimes.tensors import run_in_batches
-from mvit_deploy.runtimes.tflite_file import METADATA_NAME, read_metadata
+from mvit_deploy.runtimes.tflite_file import METADATA_NAME, check, read_metadata
 from mvit_deploy.spec import DeclaredMetadata, InputSpec, Interface, OutputSpec
 from mvit_deploy.spec import read_metadata as read_entries
 
@@ -30,15 +30,18 @@ class TfliteRunner:
             declared = _declared(content)
             self._interpreter = Interpreter(model_content=content, num_threads=threads)
             self._run = self._interpreter.get_signature_runner(SIGNATURE)
+            self.interface = _interface(self._run.get_input_details(), self._run.get_output_details(), declared)
         except (OSError, ValueError, RuntimeError) as error:
             raise DamagedFileError(f"LiteRT cannot open {path.name}: {error}") from error
-        self.interface = _interface(self._run.get_input_details(), self._run.get_output_details(), declared)
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         return run_in_batches(pixels, self.interface, self.invoke)
 
     def invoke(self, tensor: np.ndarray) -> dict[str, np.ndarray]:
-        return self._run(**{self.interface.inputs[0].name: tensor})
+        try:
+            return self._run(**{self.interface.inputs[0].name: tensor})
+        except (ValueError, RuntimeError) as error:
+            raise DamagedFileError(f"LiteRT cannot run the file: {error}") from error
 
     def findings(self, pixels: np.ndarray, outputs: dict[str, np.ndarray]) -> dict[str, object]:
         return {}
@@ -50,14 +53,18 @@ def open_file(path: Path, *, threads: int | None = None) -> TfliteRunner:
 
 
 def _declared(content: bytes) -> DeclaredMetadata:
-    """Raises: DamagedFileError when the file has no metadata of ours or they cannot be read."""
+    """Raises: DamagedFileError when the file has no metadata of ours or they, or its graphs, cannot be read."""
     try:
+        check(content)
         payload = read_metadata(content, METADATA_NAME)
     except (struct.error, ValueError, IndexError, TypeError, OverflowError) as error:  # what flatbuffers raises
-        raise DamagedFileError(f"it is no TFLite file: {error}") from error
+        raise DamagedFileError(f"it is no sound TFLite file: {error}") from error
     if payload is None:
         raise DamagedFileError(f"the file has no metadata {METADATA_NAME!r}, which give its colour order and range")
-    return read_entries(json.loads(payload))
+    entries = json.loads(payload)
+    if not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values()):
+        raise DamagedFileError(f"the file's metadata {METADATA_NAME!r} are no JSON object of strings")
+    return read_entries(entries)
 
 
 def _interface(inputs: dict[str, dict], outputs: dict[str, dict], declared: DeclaredMetadata) -> Interface:

@@ -1,6 +1,6 @@
 """What a Core ML file says of itself: inputs, outputs, labels, from its description and metadata."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.runtimes.coreml import proto
@@ -8,6 +8,12 @@ from mvit_deploy.spec import DeclaredMetadata, InputSpec, Interface, OutputSpec,
 
 pb = proto.model_pb2()
 _ARRAY_DTYPES = {65552: "float16", 65568: "float32", 65600: "float64", 131104: "int32"}  # FeatureTypes.proto
+_SUPPRESSION = {  # what a NonMaximumSuppression calls its features, so that Vision and apps find them
+    "iouThresholdInput": "iouThreshold",
+    "confidenceThresholdInput": "confidenceThreshold",
+    "coordinatesOutput": "coordinates",
+    "confidenceOutput": "confidence",
+}
 COLOR_SPACES = {10: "GRAY", 20: "RGB", 30: "BGR", 40: "GRAY"}  # ImageFeatureType.ColorSpace
 
 
@@ -27,14 +33,40 @@ def read_interface(spec: "pb.Model", file_format: str) -> Interface:
 
 
 def _check_suppression(spec: "pb.Model", declared: DeclaredMetadata) -> None:
-    """Raises: DamagedFileError unless a pipeline's metadata say that it is one, and its labels are theirs."""
+    """Raises: DamagedFileError unless a pipeline's metadata say so and have its labels, and its parts are joined."""
     is_pipeline = spec.WhichOneof("Type") == "pipeline"
     if is_pipeline != (declared.suppression is not None):
         raise DamagedFileError("the metadata and the model differ in whether boxes are sorted out")
+    if is_pipeline:
+        _check_joints(spec)
     if is_pipeline and declared.labels is not None:
         labels = tuple(spec.pipeline.models[-1].nonMaximumSuppression.stringClassLabels.vector)
         if labels != declared.labels[1:]:
             raise DamagedFileError("the suppression's labels and those in the metadata differ")
+
+
+def _check_joints(spec: "pb.Model") -> None:
+    """Raises: DamagedFileError unless features go by name from the pipeline's image through the network and the
+    suppression to the pipeline's outputs, all as they are called and typed here and there."""
+    network, suppression = (model.description for model in spec.pipeline.models)
+    stage = spec.pipeline.models[1].nonMaximumSuppression
+    named = {key: getattr(stage, f"{key}FeatureName") for key in _SUPPRESSION}
+    if named != _SUPPRESSION:
+        raise DamagedFileError(f"the suppression calls its features {named}, expected {_SUPPRESSION}")
+    handed = {stage.coordinatesInputFeatureName, stage.confidenceInputFeatureName}
+    taken, thresholds = _types(suppression.input), {named["iouThresholdInput"], named["confidenceThresholdInput"]}
+    optional = {feature.name for feature in suppression.input if _is_threshold(feature)}
+    given = {name: kind for name, kind in taken.items() if name in thresholds} | _types(network.input)
+    if optional != thresholds or _types(spec.description.input) != given:
+        raise DamagedFileError("the pipeline does not take the network's image and the suppression's thresholds")
+    if set(taken) != handed | thresholds or _types(network.output) != {name: taken[name] for name in handed}:
+        raise DamagedFileError("the network does not give what the suppression takes")
+    if _types(spec.description.output) != _types(suppression.output):
+        raise DamagedFileError("the pipeline does not give what the suppression gives")
+
+
+def _types(features: Iterable["pb.FeatureDescription"]) -> dict[str, object]:
+    return {feature.name: feature.type for feature in features}
 
 
 def _is_threshold(feature: "pb.FeatureDescription") -> bool:

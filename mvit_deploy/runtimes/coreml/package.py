@@ -10,7 +10,7 @@ from mvit_deploy.runtimes.coreml import proto
 
 pb = proto.model_pb2()
 NETWORKS = ("mlProgram", "neuralNetwork", "neuralNetworkClassifier")
-PIPELINE = ("nonMaximumSuppression",)  # the kinds of models that may follow a network
+PIPELINE = ("nonMaximumSuppression",)  # the kinds of models that follow a network in a pipeline
 
 
 def specification_path(path: Path) -> Path:
@@ -43,8 +43,9 @@ def read_specification(path: Path) -> "pb.Model":
         spec = pb.Model.FromString(source.read_bytes())
     except (OSError, DecodeError) as error:
         raise DamagedFileError(f"{path.name}: cannot read its specification: {error}") from error
-    kinds = [model.WhichOneof("Type") for model in spec.pipeline.models] or [spec.WhichOneof("Type")]
-    if kinds[0] not in NETWORKS or tuple(kinds[1:]) not in ((), PIPELINE):
+    is_pipeline = spec.WhichOneof("Type") == "pipeline"
+    kinds = tuple(model.WhichOneof("Type") for model in (spec.pipeline.models if is_pipeline else [spec]))
+    if not kinds or kinds[0] not in NETWORKS or kinds[1:] != (PIPELINE if is_pipeline else ()):
         raise DamagedFileError(f"{path.name}: holds neither an ML Program nor a neural network")
     return spec
 

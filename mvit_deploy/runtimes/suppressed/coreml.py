@@ -52,11 +52,17 @@ def _rows(values: dict[str, np.ndarray], stage: object) -> Rows:
     names = stage.coordinatesInputFeatureName, stage.confidenceInputFeatureName
     if not set(names) <= set(values):
         raise DamagedFileError(f"the network gives {sorted(values)}, the suppression takes {sorted(names)}")
-    boxes, scores = (np.asarray(values[name], np.float32) for name in names)
-    if boxes.ndim != 2 or scores.ndim != 2 or boxes.shape != (len(scores), 4):
-        raise DamagedFileError(f"the suppression takes boxes {boxes.shape} and scores {scores.shape}")
-    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-        raise DamagedFileError("a box or score is not finite")
+    if not all(isinstance(values[name], np.ndarray) and values[name].dtype.kind in "fiu" for name in names):
+        raise DamagedFileError("the suppression takes something else than numbers")
+    boxes, scores = (values[name].astype(np.float32) for name in names)
+    classes = len(stage.stringClassLabels.vector)
+    if boxes.shape[1:] != (4,) or scores.shape != (len(boxes), classes):
+        raise DamagedFileError(
+            f"the suppression takes boxes {boxes.shape} and scores {scores.shape}, and names {classes} classes"
+        )
+    with np.errstate(all="ignore"):
+        if not (np.isfinite(_corners(boxes)).all() and np.isfinite(scores).all()):
+            raise DamagedFileError("a box or score is not finite")
     return boxes, scores
 
 

@@ -18,7 +18,7 @@ _OUTPUTS = ("boxes", "scores", "classes")
 
 def detect(path: Path, pixels: np.ndarray) -> Suppressed:
     declared = open_file(path).interface.inputs[0]
-    model = onnx.load(str(path))
+    model = onnx.load(str(path))  # ONNX Runtime has just opened it
     node = _suppression(model.graph)
     shown = list(node.input[:2])
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in shown)
@@ -32,7 +32,7 @@ def detect(path: Path, pixels: np.ndarray) -> Suppressed:
     return Suppressed(
         rule=_rule(model.graph, node),
         boxes=np.concatenate([row[3] for row in rows]),
-        scores=np.concatenate([row[4] for row in rows]).transpose(0, 2, 1),
+        scores=np.concatenate([row[4] for row in rows]).transpose(0, 2, 1),  # both of rank 3, as the operator demands
         detections=tuple(Detections(*row[:2], row[2].astype(np.int64)) for row in rows),
     )
 
@@ -45,9 +45,12 @@ def _suppression(graph: onnx.GraphProto) -> onnx.NodeProto:
 
 
 def _rule(graph: onnx.GraphProto, node: onnx.NodeProto) -> Suppression:
-    """Raises: DamagedFileError when a number is computed and not constant."""
+    """Raises: DamagedFileError when a number is computed and not constant, or is none."""
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     if not set(node.input[2:]) <= set(constants):
         raise DamagedFileError("the thresholds of NonMaxSuppression are not constant")
-    kept, overlap, score = (constants[name].item() for name in node.input[2:])
+    values = [constants[name] for name in node.input[2:]]
+    if any(value.size != 1 for value in values):
+        raise DamagedFileError("a threshold of NonMaxSuppression is not one number")
+    kept, overlap, score = (value.item() for value in values)
     return Suppression(round(score, 6), round(overlap, 6), kept)
