@@ -27,7 +27,10 @@ class OnnxRunner:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the classes that it raises are private to its C++ binding
             raise DamagedFileError(f"onnxruntime cannot open {path.name}: {error}") from error
-        self.interface = _interface(self._session)
+        try:
+            self.interface = _interface(self._session)
+        except UnicodeDecodeError as error:
+            raise DamagedFileError(f"a name or the metadata of {path.name} are no text: {error}") from error
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         return run_in_batches(pixels, self.interface, self.invoke)

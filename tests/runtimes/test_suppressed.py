@@ -134,6 +134,13 @@ def test_onnx_files_that_find_something_else(
     assert named in reason(tmp_path / "a.onnx", expectation)
 
 
+def test_onnx_metadata_that_are_no_text(files: dict[str, Path], tmp_path: Path, expectation: Expectation) -> None:
+    content = files["onnx"].read_bytes()
+    (tmp_path / "a.onnx").write_bytes(content.replace(b'"score_threshold"', b'"score_threshol\xff"'))
+
+    assert "are no text" in reason(tmp_path / "a.onnx", expectation)
+
+
 # TFLite.
 
 
