@@ -88,7 +88,7 @@ def test_other_endings_match(tmp_path: Path, task: str, ending: str, target: str
     assert reports[0].content["model"]["ending"] == ending
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [pytest.param(t, marks=[pytest.mark.slow] * (t != "tflite")) for t in TARGETS])
 def test_segmenters_of_output_stride_8_match_and_are_judged_again_as_such(tmp_path: Path, target: str) -> None:
     options = {"task": "segmentation", "output_stride": 8, "image_size": 64, "target": target, "precision": "fp32"}
 

@@ -116,7 +116,9 @@ def lying(promised: Contract, **wrong: object) -> Lying:
 
 
 @every_form
-@pytest.mark.parametrize("wrong", [{"score_threshold": 0.3}, {"iou_threshold": 0.9}])
+@pytest.mark.parametrize(
+    "wrong", [{"score_threshold": 0.3}, pytest.param({"iou_threshold": 0.9}, marks=pytest.mark.slow)]
+)
 def test_another_rule_than_the_promised_is_a_mismatch(
     tmp_path: Path, expectation: Expectation, form: str, wrong: dict[str, float]
 ) -> None:
@@ -180,7 +182,7 @@ def test_where_nothing_is_found_nothing_is_proved(tmp_path: Path, form: str) -> 
     assert (report.verdict, report.reason, report.exit_code) == (NOT_RUN, NOTHING_FOUND, 3)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [pytest.param(t, marks=[pytest.mark.slow] * (t != "tflite")) for t in TARGETS])
 def test_integer_files_sort_boxes_out_too(tmp_path: Path, target: str) -> None:
     with quick_blame():
         (report,) = mvit_deploy.export(
