@@ -55,6 +55,11 @@ def non_maximum_suppression(
     return Detections(boxes[indices], found[best_first], classes[best_first], indices)
 
 
+def of_one_class(scores: np.ndarray) -> np.ndarray:
+    """Scores of which each row keeps its largest alone, the others are 0. Shapes: (A, C) -> (A, C)."""
+    return np.where(np.arange(scores.shape[1]) == scores.argmax(axis=1, keepdims=True), scores, 0)
+
+
 def _check(boxes: np.ndarray, scores: np.ndarray) -> None:
     if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.ndim != 2 or len(scores) != len(boxes):
         raise ShapeError(f"boxes must be (A, 4) and scores (A, C), not {boxes.shape} and {scores.shape}")

@@ -6,7 +6,7 @@ to the rule and not to one list.
 
 import numpy as np
 
-from mvit_deploy.detection import Detections, intersection_and_union
+from mvit_deploy.detection import Detections, intersection_and_union, of_one_class
 from mvit_deploy.spec import Suppression
 
 # Rounding of scores, of boxes in units of the image, and of overlaps: a file's boxes are computed twice.
@@ -18,7 +18,7 @@ def faults(found: Detections, boxes: np.ndarray, scores: np.ndarray, rule: Suppr
 
     Shapes: boxes (A, 4), corners; scores (A, C), without the background; classes found count from 1, as labels do.
     """
-    counted = (_of_one_class(scores) if rule.one_class else scores).T
+    counted = (of_one_class(scores) if rule.one_class else scores).T
     boxes, found_boxes = boxes.astype(np.float64), found.boxes.astype(np.float64)  # areas of large boxes overflow
     if not all(np.isfinite(each).all() for each in (found.boxes, found.scores, boxes, scores)):
         return ["a box or score is not finite"]
@@ -35,11 +35,6 @@ def faults(found: Detections, boxes: np.ndarray, scores: np.ndarray, rule: Suppr
             wrong = _faults(found_boxes[mine], found.scores[mine], boxes, counted[label - 1], rule, least)
             problems += [f"class {label}: {fault}" for fault in wrong]
     return problems
-
-
-def _of_one_class(scores: np.ndarray) -> np.ndarray:
-    """Scores of which each row has its largest alone."""
-    return np.where(np.arange(scores.shape[1]) == scores.argmax(axis=1, keepdims=True), scores, 0)
 
 
 def _faults(

@@ -79,18 +79,7 @@ def _verify_detections(path: Path, expected: Expectation, found: Interface, runt
         "boxes": (expected.outputs["boxes"], given.boxes),
         "scores": parity.foreground(expected.outputs["scores"], given.scores),
     }
-    judgements = {
-        name: parity.judge(
-            precision=expected.precision,
-            reference=reference,
-            candidate=candidate,
-            meaning=name,
-            kinds=inputs.kinds,
-            names=inputs.names,
-            report_only=expected.report_only,
-        )
-        for name, (reference, candidate) in pairs.items()
-    }
+    judgements = {name: _held(expected, name, *pair) for name, pair in pairs.items()}
     verdict, reason = _together(judgements)
     rows = zip(inputs.names, given.detections, given.boxes, given.scores, strict=True)
     wrong = [f"{name}: {fault}" for name, *row in rows for fault in suppression.faults(*row, rule)]
@@ -146,10 +135,16 @@ def _judge(values: np.ndarray, output: OutputSpec, expected: Expectation) -> Jud
         reference = parity.softmax(expected.outputs["logits"])
     else:
         reference = expected.outputs[output.name]
+    candidate = channels_first(values, output)
+    return _held(expected, meaning, *(parity.comparable(each, meaning) for each in (reference, candidate)))
+
+
+def _held(expected: Expectation, meaning: str, reference: np.ndarray, candidate: np.ndarray) -> Judgement:
+    """Judge comparable values by what is expected of the file."""
     return parity.judge(
         precision=expected.precision,
-        reference=parity.comparable(reference, meaning),
-        candidate=parity.comparable(channels_first(values, output), meaning),
+        reference=reference,
+        candidate=candidate,
         meaning=meaning,
         kinds=expected.inputs.kinds,
         names=expected.inputs.names,

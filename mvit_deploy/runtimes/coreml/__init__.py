@@ -60,11 +60,7 @@ class CoreMLRunner:
     def _evaluate(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         declared = self.interface.inputs[0]
         images = [{declared.name: image_tensor(image, declared)} for image in pixels]
-        if self._spec.WhichOneof("Type") == "mlProgram":
-            results, self._audit = audited_run(read_program(self._spec, weights_folder(self._path)), images)
-        else:
-            network = Network(self._spec)
-            results = [network.run(image) for image in images]
+        results, self._audit = run_network(self._spec, weights_folder(self._path), images)
         return _joined(results, self.interface, class_labels(self._spec))
 
     def _predict(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
@@ -83,15 +79,18 @@ def open_file(path: Path) -> CoreMLRunner:
     return CoreMLRunner(path)
 
 
-def run_network(spec: "pb.Model", weights: Path, images: list[dict[str, np.ndarray]]) -> list[dict[str, object]]:
-    """What the evaluator computes for each image, by the names of the network's outputs. weights: its folder.
+def run_network(
+    spec: "pb.Model", weights: Path, images: list[dict[str, np.ndarray]]
+) -> tuple[list[dict[str, object]], Audit | None]:
+    """What the evaluator computes for each image, by the names of the network's outputs, and a program's fp16 audit.
 
+    weights: the folder that a program calls @model_path.
     Raises: CannotRunHere for an operation that it does not know; DamagedFileError.
     """
     if spec.WhichOneof("Type") == "mlProgram":
-        return audited_run(read_program(spec, weights), images)[0]
+        return audited_run(read_program(spec, weights), images)
     network = Network(spec)
-    return [network.run(image) for image in images]
+    return [network.run(image) for image in images], None
 
 
 def _joined(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit_deploy.detection import Detections, non_maximum_suppression
+from mvit_deploy.detection import Detections, non_maximum_suppression, of_one_class
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.runtimes.coreml import run_network
 from mvit_deploy.runtimes.coreml.interface import read_interface
@@ -31,7 +31,7 @@ def detect(path: Path, pixels: np.ndarray) -> Suppressed:
         raw, found = _predict(path, declared.name, pixels)
     else:
         images = [{declared.name: image_tensor(image, declared)} for image in pixels]
-        raw = [_rows(values, stage) for values in run_network(network_of(spec), folder, images)]
+        raw = [_rows(values, stage) for values in run_network(network_of(spec), folder, images)[0]]
         found = [_suppressed(*each, rule) for each in raw]
     return Suppressed(
         rule=rule,
@@ -68,10 +68,9 @@ def _rows(values: dict[str, np.ndarray], stage: object) -> Rows:
 
 def _suppressed(boxes: np.ndarray, scores: np.ndarray, rule: Suppression) -> Rows:
     """A box is of its most probable class; what stays keeps all its scores."""
-    own = np.where(np.arange(scores.shape[1]) == scores.argmax(axis=1, keepdims=True), scores, 0)
     found = non_maximum_suppression(
         _corners(boxes),
-        np.pad(own, ((0, 0), (1, 0))),
+        np.pad(of_one_class(scores), ((0, 0), (1, 0))),
         score_threshold=rule.score_threshold,
         iou_threshold=rule.iou_threshold,
         kept_per_class=len(boxes),
