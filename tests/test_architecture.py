@@ -15,7 +15,7 @@ from exporters import TARGETS
 PACKAGES = {"mvit_deploy": Path(mvit_deploy.__file__).parent, "exporters": Path(exporters.__file__).parent}
 # A layer may import those after it, and of its own row; what is not listed here belongs to the row of its folder.
 LAYERS = [
-    {"mvit_deploy.cli"},
+    {"mvit_deploy.cli", "mvit_deploy.pytest_plugin"},
     {"mvit_deploy.pipeline", "mvit_deploy.recheck", "mvit_deploy.bench"},
     {"mvit_deploy.work", "mvit_deploy.subject"},
     {"mvit_deploy.quantization"},
