@@ -34,12 +34,14 @@ LAYERS = [
     {"mvit_deploy.suppression"},
     {"mvit_deploy.spec", "mvit_deploy.errors", "mvit_deploy.hints", "mvit_deploy.charts", "mvit_deploy.detection"},
 ]
-# exporters write and never judge; they look at the network's forms and at the container format of TFLite files.
+# exporters write and never judge; they look at the network's forms and at the container and metadata of TFLite files.
 EXPORTERS_MAY = (
     "mvit_deploy.errors",
     "mvit_deploy.spec",
     "mvit_deploy.nn",
     "mvit_deploy.runtimes.tflite_file",
+    "mvit_deploy.runtimes.tflite_metadata",
+    "mvit_deploy.runtimes.tflite_schema",
     "exporters",
 )
 HEAVY = {
