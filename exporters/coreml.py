@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from exporters._coreml_quantized import check_levels, marked, store_levels
 from mvit_deploy.errors import ConversionError
+from mvit_deploy.metadata import entries
 from mvit_deploy.nn.heads.detection import Centred
 from mvit_deploy.nn.quantized import QuantizedForm, check_form
-from mvit_deploy.spec import CLASS_PROBABILITIES, Contract, Settings
+from mvit_deploy.spec import CLASS_PROBABILITIES, PROBABILITIES, Contract, Settings
 
 
 @contextmanager
@@ -37,6 +38,7 @@ with _without("tensorflow", "sklearn", "xgboost", "libsvm"):
     import coremltools as ct
     from coremltools.models.neural_network import quantization_utils
 
+    from exporters._coreml_description import describe
     from exporters._coreml_nms import in_pipeline, raw_shapes
 
 _PRECISIONS = {"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}  # of the arithmetic
@@ -67,12 +69,12 @@ class Lowered:
 
 
 def lower(module: nn.Module, contract: Contract, settings: Settings) -> Lowered:
-    """Trace; with labels, which have to differ from each other, the graph ends in a softmax."""
+    """Trace. Labels of a classifier have to differ from each other."""
     form = module if isinstance(module, QuantizedForm) else None
     if form is not None:
         _check_offered(form, settings)
         module = marked(form, compress=settings.format == "mlpackage")
-    if contract.is_labelled_classifier:
+    if contract.probabilities:
         module = WithSoftmax(module)
     if contract.suppression is not None:
         module = Centred(module)
@@ -143,11 +145,17 @@ def _name_outputs(spec: "ct.proto.Model_pb2.Model", contract: Contract) -> None:
         ct.utils.rename_feature(spec, spec.description.predictedProbabilitiesName, CLASS_PROBABILITIES)
         outputs.sort(key=lambda feature: feature.name)
         return
-    shapes = {output.name: (1, *output.shape) for output in contract.outputs}
-    if contract.suppression is not None:
-        shapes = raw_shapes(contract)
+    arrays = _arrays(contract)
     for feature in outputs:
-        feature.type.multiArrayType.shape[:] = shapes[feature.name]
+        feature.type.multiArrayType.shape[:] = arrays[feature.name].shape
+
+
+def _arrays(contract: Contract) -> dict[str, np.ndarray]:
+    """By name, arrays of the shape and type of what the network gives, where it is no classifier of Core ML's."""
+    if contract.suppression is not None:
+        return {name: np.empty(shape, np.float32) for name, shape in raw_shapes(contract).items()}
+    names = {output: PROBABILITIES if contract.probabilities else output.name for output in contract.outputs}
+    return {name: np.empty((1, *output.shape), output.dtype) for output, name in names.items()}
 
 
 def _convert(lowered: Lowered, **form: object) -> ct.models.MLModel:
@@ -160,10 +168,7 @@ def _convert(lowered: Lowered, **form: object) -> ct.models.MLModel:
         bias=[low] * 3,
         color_layout=getattr(ct.colorlayout, contract.color_order),
     )
-    types = {output.name: np.dtype(output.dtype).type for output in contract.outputs}
-    if contract.suppression is not None:
-        types = dict.fromkeys(raw_shapes(contract), np.float32)
-    tensors = [ct.TensorType(name=name, dtype=type_) for name, type_ in types.items()]
+    tensors = [ct.TensorType(name=name, dtype=array.dtype.type) for name, array in _arrays(contract).items()]
     is_classifier = contract.is_labelled_classifier
     return ct.convert(
         lowered.traced,
@@ -177,12 +182,10 @@ def _convert(lowered: Lowered, **form: object) -> ct.models.MLModel:
 
 def _describe(spec: "ct.proto.Model_pb2.Model", contract: Contract, precision: str) -> None:
     """Put the contract into the metadata, and take out what changes from day to day."""
-    metadata = spec.description.metadata
-    metadata.userDefined.pop(_CONVERSION_DATE, None)
-    metadata.userDefined.update(contract.to_metadata(precision))
-    metadata.shortDescription = f"MobileViT {contract.mode}, {contract.task}"
-    for feature in spec.description.input:
-        feature.shortDescription = f"Image, {contract.color_order}, 8 bits a channel"
+    said = spec.description.metadata
+    said.userDefined.pop(_CONVERSION_DATE, None)
+    said.userDefined.update(entries(contract, precision))
+    describe(spec, contract)
 
 
 def _fix_identifiers(package: Path) -> Path:

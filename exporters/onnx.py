@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from exporters import _onnx_nms, _onnx_quantized
 from mvit_deploy.errors import ConversionError
+from mvit_deploy.metadata import PREFIX, entries
 from mvit_deploy.nn.quantized import QuantizedForm, check_form
-from mvit_deploy.spec import METADATA_PREFIX, Contract, Settings
+from mvit_deploy.spec import PROBABILITIES, Contract, Settings
 
 OPSET = 18  # LayerNormalization came with 17, a Resize of some axes only with 18
 MAX_IR = 10  # the newest that ONNX Runtimes in shipped apps read
@@ -66,9 +67,10 @@ def write(lowered: Lowered, precision: str, path: Path) -> None:
         _onnx_quantized.quantize(model, form, precision)
     if lowered.contract.suppression is not None:
         _onnx_nms.append(model, lowered.contract.suppression)
+    if lowered.contract.probabilities:
+        _append_softmax(model.graph)
     opset = f"opset {model.opset_import[0].version}"
-    entries = lowered.contract.to_metadata(precision) | {METADATA_PREFIX + "opset": opset}
-    onnx.helper.set_model_props(model, entries)
+    onnx.helper.set_model_props(model, entries(lowered.contract, precision) | {PREFIX + "opset": opset})
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -105,6 +107,13 @@ def trace(module: nn.Module, contract: Contract, precision: str, *, opset: int =
     model = onnx.load_model_from_string(buffer.getvalue())
     model.ir_version = min(model.ir_version, MAX_IR)
     return model
+
+
+def _append_softmax(graph: onnx.GraphProto) -> None:
+    """Let a classifier give probabilities, computed in float32 in every precision."""
+    logits = graph.output[0].name
+    graph.node.append(onnx.helper.make_node("Softmax", [logits], [PROBABILITIES], f"/{PROBABILITIES}", axis=-1))
+    graph.output[0].name = PROBABILITIES
 
 
 def size_of_resize(graph: onnx.GraphProto, node: onnx.NodeProto) -> np.ndarray | None:

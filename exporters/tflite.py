@@ -21,11 +21,12 @@ import numpy as np
 import onnx
 from torch import nn
 
-from exporters import _tflite_nms
+from exporters import _tflite_metadata, _tflite_nms, _tflite_probabilities
 from exporters._tflite_io import check_offered
 from exporters._tflite_quantized import quantize
 from exporters.onnx import drop_dead_nodes, give_size, size_of_resize, trace
 from mvit_deploy.errors import ConversionError
+from mvit_deploy.metadata import entries
 from mvit_deploy.nn.channels_last import channels_last
 from mvit_deploy.nn.heads.detection import Encoded
 from mvit_deploy.nn.quantized import QuantizedForm, check_form
@@ -102,8 +103,11 @@ def write(lowered: Lowered, precision: str, path: Path) -> None:
         content = quantize(content, lowered.form, precision, contract)
     if contract.suppression is not None:
         content = _tflite_nms.append(content, contract)
-    metadata = json.dumps(contract.to_metadata(precision), sort_keys=True, ensure_ascii=False).encode()
-    path.write_bytes(add_metadata(_tidy(content), METADATA_NAME, metadata))
+    if contract.probabilities:
+        content = _tflite_probabilities.append(content)
+    said = json.dumps(entries(contract, precision), sort_keys=True, ensure_ascii=False).encode()
+    content = add_metadata(_tidy(content), METADATA_NAME, said)
+    path.write_bytes(_tflite_metadata.add(content, contract, precision))
 
 
 # The ONNX graph

@@ -7,7 +7,7 @@ from pathlib import Path
 from mvit_deploy import images
 from mvit_deploy.errors import UsageError
 from mvit_deploy.images import ImageSet
-from mvit_deploy.preprocessing import Preprocessing
+from mvit_deploy.spec import OWN, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ def photos(
     count: int | None,
     verify_images: Path | None,
     on_warning: Callable[[str], None],
-    how: Preprocessing | None = None,
+    how: Preprocessing = OWN,
 ) -> Photos:
     """Read both folders, each image as images.prepare() gives it. Images in both are left out of those that judge;
     without verify_images every fifth calibration image judges and is not calibrated on.

@@ -4,17 +4,15 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from importlib import resources
-from math import ceil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mvit_deploy.decoding import decode
 from mvit_deploy.errors import UsageError
-from mvit_deploy.preprocessing import LONGEST_RATIO, Preprocessing, apply, middle
+from mvit_deploy.preprocessing import apply
+from mvit_deploy.spec import OWN, Preprocessing
 
-RESIZE_RATIO = 288 / 256  # short side before the centre crop, to the crop (apple/ml-cvnets v0.1 imagenet.py)
 NOISE_COUNT = 4
 CHECKER_PX = 16
 LEAST_CALIBRATION = 8
@@ -64,30 +62,12 @@ def _digest(pixels: np.ndarray) -> str:
     return hashlib.sha256(header + b"\0" + pixels.tobytes()).hexdigest()
 
 
-def resize_and_crop(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear, antialiased resize so that the image just covers 1.125 times the size, then a centre crop.
-
-    For a square size this is ml-cvnets' "short side 288, centre 256".
-    Shapes: -> uint8 (height, width, 3), RGB, size = (height, width).
-    """
-    height, width = size
-    scale = RESIZE_RATIO * max(height / image.height, width / image.width)
-    image = middle(image, ceil(LONGEST_RATIO * width / scale), ceil(LONGEST_RATIO * height / scale))
-    resized = image.resize(
-        (max(width, round(image.width * scale)), max(height, round(image.height * scale))), Image.Resampling.BILINEAR
-    )
-    left, top = (resized.width - width) // 2, (resized.height - height) // 2
-    return np.asarray(resized.crop((left, top, left + width, top + height)))
-
-
-def prepare(path: Path, size: tuple[int, int], how: Preprocessing | None = None) -> np.ndarray:
+def prepare(path: Path, size: tuple[int, int], how: Preprocessing = OWN) -> np.ndarray:
     """An image file as a network takes it: decoded, resized and cropped to size = (height, width).
 
-    how: the preprocessing of the checkpoint's source, None for resize_and_crop.
     Shapes: -> uint8 (height, width, 3), RGB. Raises: UsageError when the file is not a readable image.
     """
-    image = decode(path)
-    return resize_and_crop(image, size) if how is None else apply(image, how, size)
+    return apply(decode(path), how, size)
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -105,7 +85,7 @@ def list_images(folder: Path) -> list[Path]:
     return found
 
 
-def load_folder(folder: Path, size: tuple[int, int], how: Preprocessing | None = None) -> ImageSet:
+def load_folder(folder: Path, size: tuple[int, int], how: Preprocessing = OWN) -> ImageSet:
     """Every image below a folder as prepare() gives it.
 
     Raises: UsageError for a missing or empty folder and for an image that cannot be read.
@@ -124,7 +104,7 @@ def calibration_set(
     *,
     count: int | None = None,
     on_warning: Callable[[str], None],
-    how: Preprocessing | None = None,
+    how: Preprocessing = OWN,
 ) -> ImageSet:
     """The different readable images below a folder, at any depth, as prepare() gives them, ordered by their digests.
 
@@ -244,7 +224,7 @@ def extremes(size: tuple[int, int]) -> ImageSet:
 
 
 def verification_set(
-    size: tuple[int, int], *, seed: int, folder: Path | None = None, how: Preprocessing | None = None
+    size: tuple[int, int], *, seed: int, folder: Path | None = None, how: Preprocessing = OWN
 ) -> ImageSet:
     """The 8-bit images on which files of every target are judged: photos, noise, extremes and a folder's.
 

@@ -7,6 +7,7 @@ from mvit_deploy.spec import (
     CLASS_PROBABILITIES,
     CLASSES,
     IO_TYPES,
+    PROBABILITIES,
     Contract,
     InputSpec,
     Interface,
@@ -16,6 +17,9 @@ from mvit_deploy.spec import (
 
 _LAYOUTS = {"onnx": "NCHW", "tflite": "NHWC", "mlpackage": "NHWC", "mlmodel": "NHWC"}
 _PICTURES = ("mlpackage", "mlmodel")  # formats that take 8-bit pictures; the others take bare tensors
+_DECLARED_FIELDS = (
+    "mode", "task", "variant", "suppression", "labels", "normalization", "preprocessing", "about",
+)  # fmt: skip
 _OUTPUT_FIELDS = ("name", "shape", "dtype", "meaning", "layout")
 
 
@@ -30,8 +34,9 @@ def faults(contract: Contract, found: Interface) -> list[str]:
         problems += _input_faults(contract, found.inputs[0], found.format)
     else:
         problems.append(f"{len(found.inputs)} inputs, expected 1")
-    problems += _compare("suppression", found.suppression, contract.suppression)
-    return problems + _compare("labels", found.labels, contract.labels)
+    for field in _DECLARED_FIELDS:
+        problems += _compare(field, getattr(found.declared, field), getattr(contract, field))
+    return problems
 
 
 def expected_outputs(contract: Contract, file_format: str) -> list[OutputSpec]:
@@ -43,7 +48,7 @@ def expected_outputs(contract: Contract, file_format: str) -> list[OutputSpec]:
         (logits,) = contract.outputs
         return [
             OutputSpec(CLASS_LABEL, (1,), "string", "label"),
-            OutputSpec(CLASS_PROBABILITIES, (1, *logits.shape), "float32", "probabilities"),
+            OutputSpec(CLASS_PROBABILITIES, (1, *logits.shape), "float32", PROBABILITIES),
         ]
     return [_expected_output(contract, output, file_format) for output in contract.outputs]
 
@@ -71,7 +76,8 @@ def _expected_output(contract: Contract, output: Output, file_format: str) -> Ou
     shape, layout = output.shape, ""
     if file_format == "tflite" and len(shape) == 3:
         shape, layout = (*shape[1:], shape[0]), "NHWC"  # maps are channels-last there
-    return OutputSpec(output.name, (batch, *shape), dtype, output.name, layout)
+    name = PROBABILITIES if contract.probabilities else output.name
+    return OutputSpec(name, (batch, *shape), dtype, name, layout)
 
 
 def _output_faults(expected: OutputSpec, found: OutputSpec) -> list[str]:

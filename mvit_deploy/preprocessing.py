@@ -1,85 +1,38 @@
-"""How the pictures of a network were prepared by those who trained it, as a value, and doing it with Pillow."""
+"""Preparing pictures with Pillow as a network's pictures were prepared by those who trained it."""
 
-from dataclasses import asdict, dataclass
 from math import ceil
 
 import numpy as np
 from PIL import Image
 
 from mvit_deploy.errors import UsageError
+from mvit_deploy.metadata import preprocessing_from_json, preprocessing_to_json
+from mvit_deploy.spec import OWN, RESAMPLINGS, Preprocessing
 
 LONGEST_RATIO = 32  # the most that is resized, to the crop: a strip 1 x 60000 would otherwise grow to 15 GB
-RESAMPLING = {filter.name.lower(): filter for filter in Image.Resampling}
+RESAMPLING = {name: Image.Resampling[name.upper()] for name in RESAMPLINGS}
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """Resize, then crop the centre; values are scaled to [0, 1], without mean and deviation.
+def to_json(how: Preprocessing) -> dict[str, object]:
+    """What a report says of the photos' preprocessing, and whose it is: the checkpoint's own, or this project's."""
+    return {"of": "mvit-deploy" if how == OWN else "checkpoint"} | preprocessing_to_json(how)
 
-    resize: the short side in pixels, or (height, width) whatever the picture's proportions, or None for as it is.
-    crop: (height, width), None for all of it. resampling: Pillow's name of the filter in lower case, antialiased.
-    color_order: what the source's own network takes, RGB or BGR; ours take RGB. half_pixel: where the centre goes when
-    the margin is odd, down (transformers) or even (torchvision: to the even side of Python's round).
-    Raises: ValueError for a side that is no positive integer, or another word.
+
+def from_json(said: dict[str, object] | None) -> Preprocessing:
+    """The inverse. A report from before there was such an entry, or from when it held no more than this project's name,
+    has this project's. Raises: UsageError for what to_json does not give.
     """
-
-    resize: int | tuple[int, int] | None
-    crop: tuple[int, int] | None
-    resampling: str
-    color_order: str
-    half_pixel: str = "down"
-
-    def __post_init__(self) -> None:
-        sizes = (self.resize is None or _is_side(self.resize) or _is_size(self.resize)) and (
-            self.crop is None or _is_size(self.crop)
-        )
-        words = self.color_order in ("RGB", "BGR") and self.half_pixel in ("down", "even")
-        if not sizes or not words or self.resampling not in RESAMPLING:
-            raise ValueError(f"not a preprocessing: {asdict(self)}")
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """(height, width) that the source's network sees; None where that depends on the picture."""
-        return self.crop or (self.resize if isinstance(self.resize, tuple) else None)
-
-    def __str__(self) -> str:
-        resized = "as they are"
-        if self.resize is not None:
-            resized = f"short side {self.resize}" if isinstance(self.resize, int) else "x".join(map(str, self.resize))
-        cropped = "" if self.crop is None else f", centre {self.crop[0]}x{self.crop[1]}"
-        return f"{resized}{cropped}, {self.resampling}"
-
-
-def to_json(how: Preprocessing | None) -> dict[str, object]:
-    """What a report says of the photos' preprocessing: the checkpoint's own, or this project's for None."""
-    if how is None:
-        return {"of": "mvit-deploy"}
-    values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(how).items()}
-    return {"of": "checkpoint"} | values
-
-
-def from_json(said: dict[str, object] | None) -> Preprocessing | None:
-    """The inverse. None, of a report before there was such an entry, is this project's.
-
-    Raises: UsageError for what to_json does not give.
-    """
-    if said is None or said == to_json(None):
-        return None
+    if said is None or said == {"of": "mvit-deploy"}:
+        return OWN
     try:
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
-        if values.pop("of") != "checkpoint":
+        values = dict(said)
+        owner = values.pop("of")
+        how = preprocessing_from_json(values)
+        if owner != to_json(how)["of"]:
             raise ValueError("of another source")
-        return Preprocessing(**values)
+        return how
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"the report's preprocessing cannot be read: {said}") from error
-
-
-def _is_side(value: object) -> bool:
-    return type(value) is int and value > 0
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_side, value))
 
 
 def apply(image: Image.Image, how: Preprocessing, size: tuple[int, int]) -> np.ndarray:
@@ -96,7 +49,7 @@ def apply(image: Image.Image, how: Preprocessing, size: tuple[int, int]) -> np.n
 
 
 def _resized(image: Image.Image, how: Preprocessing, size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) that a picture is resized to: the side that decides exactly, the other one truncated.
+    """(height, width) that a picture is resized to: the side that decides exactly, the other one as how.rounding says.
 
     Truncation is the rule of torchvision's Resize, transformers' get_resize_output_image_size and ml-cvnets alike.
     """
@@ -108,8 +61,8 @@ def _resized(image: Image.Image, how: Preprocessing, size: tuple[int, int]) -> t
     if isinstance(how.resize, tuple):
         return height, width
     if height * image.width >= width * image.height:  # the height decides: with it the width is covered too
-        return height, int(height * image.width / image.height)
-    return int(width * image.height / image.width), width
+        return height, _whole(height * image.width / image.height, how)
+    return _whole(width * image.height / image.width, how), width
 
 
 def _without_far_ends(image: Image.Image, resized: tuple[int, int], size: tuple[int, int]) -> Image.Image:
@@ -119,6 +72,10 @@ def _without_far_ends(image: Image.Image, resized: tuple[int, int], size: tuple[
         ceil(LONGEST_RATIO * size[1] * image.width / resized[1]),
         ceil(LONGEST_RATIO * size[0] * image.height / resized[0]),
     )
+
+
+def _whole(side: float, how: Preprocessing) -> int:
+    return round(side) if how.rounding == "nearest" else int(side)
 
 
 def _half(margin: int, half_pixel: str) -> int:

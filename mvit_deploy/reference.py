@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ from mvit_deploy.nn.heads import segmentation
 from mvit_deploy.nn.heads.classification import Classifier
 from mvit_deploy.nn.heads.detection import Detector
 from mvit_deploy.nn.heads.segmentation import Segmenter
-from mvit_deploy.preprocessing import Preprocessing
-from mvit_deploy.spec import TASKS
+from mvit_deploy.nn.normalize import normalized
+from mvit_deploy.spec import OWN, TASKS, Normalization, Preprocessing
 
 CUSTOM = "custom"
 RANDOM_NOTICE = "weights are random (seed {seed}): the file's predictions mean nothing"
@@ -34,7 +34,7 @@ class Reference:
 
     weights: where they come from. outputs: names of what the module gives; none for one tensor, whose rank then says
     its name: a row is logits, anything else features. ending: how the graph of a network of ours ends (nn.endings).
-    preprocessing: of photos, where the checkpoint itself says it; None is images.resize_and_crop.
+    preprocessing: of photos, as the checkpoint itself says it, else this project's own. normalization: done by module.
     """
 
     module: nn.Module
@@ -47,7 +47,8 @@ class Reference:
     task: str = "classification"
     ending: str = ""
     labels: tuple[str, ...] | None = None
-    preprocessing: Preprocessing | None = None
+    preprocessing: Preprocessing = OWN
+    normalization: Normalization | None = None
 
     @property
     def num_classes(self) -> int | None:
@@ -106,7 +107,7 @@ def from_weights(
     if task is not None and task != found:
         raise UsageError(f"--task {task} contradicts the weights, which are for {loaded.task}")
     facts = {"source": weights, "sha256": loaded.sha256, "layout": loaded.source}
-    notes, preprocessing = loaded.notes, None
+    notes, preprocessing = loaded.notes, OWN
     if loaded.says_preprocessing:
         preprocessing = loaded.preprocessing
         notes += (f"your photos are prepared as the checkpoint says: {preprocessing}",)
@@ -130,6 +131,13 @@ def with_output_stride(source: Reference, output_stride: int | None) -> Referenc
     if not isinstance(source.module, Segmenter):
         raise UsageError("an output stride is for a segmenter of ours")
     return replace(source, module=segmentation.with_output_stride(source.module, output_stride))
+
+
+def with_normalization(source: Reference, normalization: Normalization | None) -> Reference:
+    """The reference of a network trained on normalized images, for files that take [0, 1]; None: as it is."""
+    if normalization is None:
+        return source
+    return replace(source, module=normalized(source.module, normalization).eval(), normalization=normalization)
 
 
 def with_ending(source: Reference, ending: str, image_size: tuple[int, int]) -> Reference:
@@ -199,6 +207,7 @@ def model_facts(reference: Reference, size: tuple[int, int]) -> dict[str, object
         "image_size": list(size),
         "parameters": count_parameters(reference.module),
         "macs": count_macs(reference.module, size),
+        "normalization": None if reference.normalization is None else asdict(reference.normalization),
         "weights": reference.weights,
     }
 

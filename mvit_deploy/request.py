@@ -17,12 +17,14 @@ from mvit_deploy.spec import (
     QUANTIZED,
     TASKS,
     VARIANTS,
+    Normalization,
     Settings,
 )
 from mvit_deploy.targets import target_named
 
 LOWEST_IOS = {"fp32": 15, "fp16": 15, "w8": 16, "w8a8": 17}
 DEFAULT_IOS = 16
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation, RGB
 BACKGROUND = "background"
 
 
@@ -74,6 +76,11 @@ class Options:
     upsample: bool = False
     argmax: bool = False
     output_stride: int | None = None
+    probabilities: bool | None = None
+    normalize: str | None = None
+    author: str | None = None
+    license: str | None = None
+    model_version: str | None = None
     seed: int = 0
     verify: bool = True
     allow_unverified: bool = False
@@ -171,6 +178,10 @@ def ending_of(options: Options, task: str) -> str:
     for option, owner in tasks.items():
         if getattr(options, option) and task != owner:
             raise UsageError(f"--{option.replace('_', '-')} belongs to --task {owner}, this is {task}")
+    if options.probabilities and task != "classification":
+        raise UsageError(f"--probabilities belongs to --task classification, this is {task}")
+    if options.probabilities and options.io != IO_TYPES[0]:
+        raise UsageError(f"--probabilities are float32: levels of {options.io} do not tell small ones apart")
     if options.output_stride is not None and task != "segmentation":
         raise UsageError(f"--output-stride belongs to --task segmentation, this is {task}")
     if options.nms and options.raw_head:
@@ -193,6 +204,27 @@ def parse_image_size(given: str | int | tuple[int, int]) -> tuple[int, int]:
     if len(sides) != 2 or not all(isinstance(side, Integral) and not isinstance(side, bool) for side in sides):
         raise UsageError(f"cannot read the image size {given!r}; give N or HxW, for instance 256 or 192x320")
     return int(sides[0]), int(sides[1])
+
+
+def parse_normalization(given: str | None, color_order: str) -> Normalization | None:
+    """imagenet, none, "M,S" or "M,M,M,S,S,S", the latter in the network's order of colours, for values in [0, 1].
+
+    Raises: UsageError for anything else. Source: the means and deviations of torchvision's models.
+    """
+    if given is None or given.strip() == "none":
+        return None
+    if given.strip() == "imagenet":
+        mean, std = IMAGENET if color_order == "RGB" else (values[::-1] for values in IMAGENET)
+        return Normalization(mean, std)
+    try:
+        numbers = tuple(float(word) for word in given.split(","))
+        if len(numbers) not in (2, 6):
+            raise ValueError("two or six numbers")
+        mean, std = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
+        return Normalization(mean * (3 // len(mean)), std * (3 // len(std)))
+    except ValueError as error:
+        known = "imagenet, none, M,S or M,M,M,S,S,S with deviations above 0, for instance 0.5,0.5"
+        raise UsageError(f"cannot read --normalize {given!r}; give {known}") from error
 
 
 def read_labels(

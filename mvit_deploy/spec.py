@@ -1,9 +1,9 @@
 """Frozen values that travel between the layers: what a file promises and what it says of itself."""
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from math import isfinite
 
-from mvit_deploy.errors import DamagedFileError, UsageError
+from mvit_deploy.errors import UsageError
 
 PRECISIONS = ("fp32", "fp16", "w8", "w8a16", "w8a8")
 QUANTIZED = ("w8", "w8a16", "w8a8")
@@ -18,7 +18,8 @@ IO_TYPES = ("float32", "uint8", "int8")  # of a bare tensor that goes in or come
 INPUT_NAME = "image"
 CLASSES = "classes"  # the output that is a map of classes, whole numbers
 CLASS_LABEL, CLASS_PROBABILITIES = "classLabel", "classLabel_probs"  # outputs of a Core ML classifier
-METADATA_PREFIX = "mvit_deploy."
+PROBABILITIES = "probabilities"  # the output of a classifier whose graph ends in a softmax
+RESAMPLINGS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")  # Pillow's filters
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,97 @@ SUPPRESSIONS = {
 
 
 @dataclass(frozen=True)
+class Preprocessing:
+    """Resize, then crop the centre; values are scaled to [0, 1], without mean and deviation.
+
+    resize: the short side in pixels, or (height, width) whatever the picture's proportions, or None for as it is.
+    crop: (height, width), None for all of it. resampling: Pillow's name of the filter in lower case, antialiased.
+    color_order: what the source's own network takes, RGB or BGR; ours take RGB. half_pixel: where the centre goes when
+    the margin is odd, down (transformers) or even (torchvision: to the even side of Python's round). rounding: of the
+    longer side of what is resized, down (all of them) or nearest.
+    Raises: ValueError for a side that is no positive integer, or another word.
+    """
+
+    resize: int | tuple[int, int] | None
+    crop: tuple[int, int] | None
+    resampling: str
+    color_order: str
+    half_pixel: str = "down"
+    rounding: str = "down"
+
+    def __post_init__(self) -> None:
+        sizes = (self.resize is None or _is_side(self.resize) or _is_size(self.resize)) and (
+            self.crop is None or _is_size(self.crop)
+        )
+        words = (self.color_order, self.half_pixel, self.rounding, self.resampling)
+        known = (("RGB", "BGR"), ("down", "even"), ("down", "nearest"), RESAMPLINGS)
+        if not sizes or not all(word in choices for word, choices in zip(words, known, strict=True)):
+            raise ValueError(f"not a preprocessing: {asdict(self)}")
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) that the source's network sees; None where that depends on the picture."""
+        return self.crop or (self.resize if isinstance(self.resize, tuple) else None)
+
+    def __str__(self) -> str:
+        resized = "as they are"
+        if self.resize is not None:
+            resized = f"short side {self.resize}" if isinstance(self.resize, int) else "x".join(map(str, self.resize))
+        cropped = "" if self.crop is None else f", centre {self.crop[0]}x{self.crop[1]}"
+        return f"{resized}{cropped}, {self.resampling}"
+
+
+def _is_side(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_side, value))
+
+
+# This project's own, where a checkpoint says nothing: for a square size "short side 288, centre 256" of ml-cvnets.
+OWN = Preprocessing(288, (256, 256), "bilinear", "RGB", rounding="nearest")
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """(value - mean) / std of each channel, in the order that the network takes them; values are in [0, 1].
+
+    Raises: ValueError unless there are three finite numbers of each and every deviation is above 0.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        numbers = (*self.mean, *self.std)
+        if (len(self.mean), len(self.std)) != (3, 3) or not all(isfinite(x) for x in numbers) or min(self.std) <= 0:
+            raise ValueError(f"no mean and deviation of three channels: {asdict(self)}")
+
+
+@dataclass(frozen=True)
+class About:
+    """Who made a model, under which licence it may be used, its version, and what it was made from; None is not said.
+
+    weights_sha256: as the report has it, of the checkpoint or of the random weights.
+    """
+
+    author: str | None = None
+    license: str | None = None
+    version: str | None = None
+    weights_sha256: str | None = None
+
+
+@dataclass(frozen=True)
 class Contract:
     """The one truth about a shipped model: names, size, colour order, value range, labels.
 
     Exporters write it into each file; runners read it back from the file alone. image_size is (height, width); an image
     is given as 8-bit pixels 0..255, which the file's user scales linearly to value_range. io: type of the input and the
     output of ONNX and TFLite files; Core ML takes pictures. suppression: of a detector whose file sorts its boxes
-    out; the file's outputs are then detections, and outputs are what stands before them.
+    out; the file's outputs are then detections, and outputs are what stands before them. probabilities: the file of a
+    classifier ends in a softmax; outputs are what stands before it. normalization: done inside the graph.
+    preprocessing: how a photo becomes the image.
     """
 
     mode: str
@@ -83,11 +168,15 @@ class Contract:
     input_name: str = INPUT_NAME
     io: str = IO_TYPES[0]
     suppression: Suppression | None = None
+    probabilities: bool = False
+    normalization: Normalization | None = None
+    preprocessing: Preprocessing = OWN
+    about: About = About()
 
     @property
     def is_labelled_classifier(self) -> bool:
-        """Core ML has a form of its own for these."""
-        return self.task == "classification" and self.labels is not None
+        """Core ML has a form of its own for these, which gives probabilities."""
+        return self.task == "classification" and self.labels is not None and self.probabilities
 
     @property
     def input_code(self) -> tuple[float, int] | tuple[None, None]:
@@ -98,22 +187,6 @@ class Contract:
         low, high = self.value_range
         scale = (high - low) / 255
         return scale, round(-low / scale) - (self.io == "int8") * 128
-
-    def to_metadata(self, precision: str) -> dict[str, str]:
-        """The part that tensors cannot say, as strings, for the metadata of any format."""
-        values = {
-            "precision": precision,
-            "mode": self.mode,
-            "task": self.task,
-            "variant": self.variant,
-            "color_order": self.color_order,
-            "value_range": json.dumps(self.value_range),
-        }
-        if self.labels is not None:
-            values["labels"] = json.dumps(self.labels, ensure_ascii=False)
-        if self.suppression is not None:
-            values["suppression"] = json.dumps(asdict(self.suppression))
-        return {METADATA_PREFIX + key: value for key, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -151,6 +224,23 @@ class OutputSpec:
 
 
 @dataclass(frozen=True)
+class Declared:
+    """What a file's metadata give: the part of a contract that tensors cannot say. None is not said."""
+
+    color_order: str
+    value_range: tuple[float, float]
+    labels: tuple[str, ...] | None = None
+    precision: str | None = None
+    suppression: Suppression | None = None
+    mode: str | None = None
+    task: str | None = None
+    variant: str | None = None
+    normalization: Normalization | None = None
+    preprocessing: Preprocessing | None = None
+    about: About = About()
+
+
+@dataclass(frozen=True)
 class Interface:
     """What a shipped file says of itself, read from the file."""
 
@@ -158,9 +248,19 @@ class Interface:
     opset_or_spec: str
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
-    labels: tuple[str, ...] | None = None
-    precision: str | None = None
-    suppression: Suppression | None = None
+    declared: Declared
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        return self.declared.labels
+
+    @property
+    def precision(self) -> str | None:
+        return self.declared.precision
+
+    @property
+    def suppression(self) -> Suppression | None:
+        return self.declared.suppression
 
     def check_stackable(self) -> None:
         """Raises: UsageError when outputs of several images cannot be one array, since each has its own number."""
@@ -176,44 +276,3 @@ class Settings:
     min_ios: int | None = None
     dynamic_batch: bool = False
     io: str = IO_TYPES[0]
-
-
-@dataclass(frozen=True)
-class DeclaredMetadata:
-    """Colour order, value range, labels, precision and suppression as a file's metadata give them."""
-
-    color_order: str
-    value_range: tuple[float, float]
-    labels: tuple[str, ...] | None = field(default=None)
-    precision: str | None = None
-    suppression: Suppression | None = None
-
-
-def read_metadata(entries: dict[str, str]) -> DeclaredMetadata:
-    """Read back what Contract.to_metadata wrote.
-
-    Raises: DamagedFileError when the colour order or range is missing or senseless, or the suppression is.
-    """
-    try:
-        color_order = entries[METADATA_PREFIX + "color_order"]
-        low, high = (float(v) for v in json.loads(entries[METADATA_PREFIX + "value_range"]))
-        labels = entries.get(METADATA_PREFIX + "labels")
-        declared = tuple(str(label) for label in json.loads(labels)) if labels is not None else None
-        suppression = entries.get(METADATA_PREFIX + "suppression")
-        rule = None if suppression is None else _read_rule(suppression)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise DamagedFileError(f"the file's metadata do not give what they should ({error!r})") from error
-    if color_order not in ("RGB", "BGR"):
-        raise DamagedFileError(f"the file's metadata name an unknown colour order {color_order!r}")
-    return DeclaredMetadata(color_order, (low, high), declared, entries.get(METADATA_PREFIX + "precision"), rule)
-
-
-def _read_rule(text: str) -> Suppression:
-    """Raises: TypeError, ValueError for what is no suppression."""
-    rule = Suppression(**json.loads(text))
-    thresholds, limits = (rule.score_threshold, rule.iou_threshold), (rule.kept_per_class, rule.kept)
-    are_shares = all(type(each) is float and 0 <= each <= 1 for each in thresholds)
-    are_counts = all(each is None or (type(each) is int and each > 0) for each in limits)
-    if not (are_shares and are_counts and type(rule.one_class) is bool):
-        raise ValueError(f"no suppression: {text}")
-    return rule

@@ -6,15 +6,24 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit_deploy import images, preprocessing, reference, report, runtimes
+from mvit_deploy import images, metadata, preprocessing, reference, report, runtimes
 from mvit_deploy.calibration import photos
 from mvit_deploy.checkpoints import hub
 from mvit_deploy.errors import AbsentCheckpointError, UsageError
 from mvit_deploy.images import ImageSet
 from mvit_deploy.nn.endings import ENDINGS
-from mvit_deploy.preprocessing import Preprocessing
 from mvit_deploy.reference import Reference
-from mvit_deploy.spec import IO_TYPES, NEEDS_CALIBRATION, QUANTIZED, Contract, Interface, Output
+from mvit_deploy.spec import (
+    IO_TYPES,
+    NEEDS_CALIBRATION,
+    OWN,
+    PROBABILITIES,
+    QUANTIZED,
+    Contract,
+    Interface,
+    Output,
+    Preprocessing,
+)
 
 log = logging.getLogger(__name__)
 REPORT_SUFFIX = ".report.json"
@@ -94,6 +103,7 @@ def reference_of(subject: Subject, interface: Interface) -> tuple[Reference | No
     if source is None:
         return None, problem
     source = reference.with_output_stride(source, subject.says("model", "output_stride"))
+    source = reference.with_normalization(source, _declared(subject, interface)["normalization"])
     ending = str(subject.says("model", "ending") or next(iter(ENDINGS[source.task])))
     return reference.with_ending(source, ending, size_of(subject, interface)), problem
 
@@ -102,7 +112,11 @@ def _bare_reference_of(subject: Subject, interface: Interface) -> tuple[Referenc
     options = subject.options
     classes = interface.outputs[-1].shape[-1] if len(interface.outputs[-1].shape) == 2 else None
     classes = subject.says("model", "num_classes") or classes
-    kind = {"task": subject.says("model", "task"), "variant": subject.says("model", "variant") or "paper"}
+    declared = interface.declared
+    kind = {
+        "task": subject.says("model", "task") or declared.task,
+        "variant": subject.says("model", "variant") or declared.variant or "paper",
+    }
     mode = options.mode or subject.says("model", "mode")
     seed = options.seed if options.seed is not None else subject.says("model", "weights", "seed")
     if options.weights is not None:
@@ -168,7 +182,7 @@ def inputs_of(subject: Subject, source: Reference, size: tuple[int, int], precis
     return images.quantized_verification_set(size, seed=subject.seed, photos=chosen.judging)
 
 
-def _preprocessing_of(subject: Subject, source: Reference) -> Preprocessing | None:
+def _preprocessing_of(subject: Subject, source: Reference) -> Preprocessing:
     """Of photos: as in the report where it has inputs, whatever weights are given now."""
     if not subject.says("verification", "inputs"):
         return source.preprocessing
@@ -179,7 +193,7 @@ def origin_of(subject: Subject, source: Reference | None) -> dict[str, object]:
     """The verification inputs as a report names them; None without a reference, where there are none."""
     folder = subject.verify_images
     calibration = {key: subject.says("verification", "inputs", key) for key in ("calibration", "calibration_count")}
-    how = None if source is None else _preprocessing_of(subject, source)
+    how = OWN if source is None else _preprocessing_of(subject, source)
     named = {"seed": subject.seed, "folder": None if folder is None else str(folder)}
     return named | calibration | {"preprocessing": preprocessing.to_json(how)}
 
@@ -197,7 +211,7 @@ def contract_of(
         labels = interface.labels
     return Contract(
         mode=source.mode,
-        task=str(subject.says("model", "task") or "classification"),
+        task=str(subject.says("model", "task") or interface.declared.task or "classification"),
         variant=source.variant,
         image_size=size,
         outputs=tuple(Output(name, values.shape[1:]) for name, values in outputs.items()),
@@ -206,4 +220,19 @@ def contract_of(
         dynamic_batch=shape[0] == -1,
         io=dtype if dtype in IO_TYPES else IO_TYPES[0],
         suppression=interface.suppression,
+        probabilities=_gives_probabilities(subject, interface),
+        **_declared(subject, interface),
     )
+
+
+def _gives_probabilities(subject: Subject, interface: Interface) -> bool:
+    """As the report has its outputs, or else the file."""
+    said = subject.says("artifact", "outputs")
+    meanings = [output["meaning"] for output in said] if said else [output.meaning for output in interface.outputs]
+    return PROBABILITIES in meanings
+
+
+def _declared(subject: Subject, interface: Interface) -> dict[str, object]:
+    """Normalization, preprocessing and origin: as the report has them, or else the file."""
+    said = subject.says("artifact", "declared")
+    return metadata.said_in(said if isinstance(said, dict) else metadata.facts(interface.declared))

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit_deploy import interface, parity, report, runtimes, suppression
+from mvit_deploy import interface, metadata, parity, report, runtimes, suppression
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.images import ImageSet
 from mvit_deploy.parity import MISMATCH, NOT_RUN, Judgement
 from mvit_deploy.reference import Reference
 from mvit_deploy.runtimes import suppressed
-from mvit_deploy.spec import NEEDS_CALIBRATION, Contract, Interface, OutputSpec
+from mvit_deploy.spec import NEEDS_CALIBRATION, PROBABILITIES, Contract, Interface, OutputSpec
 
 NOTHING_FOUND = "nothing is detected on any image, so the suppression had nothing to do; give --verify-images"
 NOT_ASKED = "not asked for (--no-verify)"
@@ -131,7 +131,7 @@ def channels_first(values: np.ndarray, output: OutputSpec) -> np.ndarray:
 
 def _judge(values: np.ndarray, output: OutputSpec, expected: Expectation) -> Judgement:
     meaning = output.meaning
-    if meaning == "probabilities":  # of a Core ML classifier
+    if meaning == PROBABILITIES:
         reference = parity.softmax(expected.outputs["logits"])
     else:
         reference = expected.outputs[output.name]
@@ -173,6 +173,7 @@ def file_facts(found: Verification, path: Path | None) -> dict[str, object]:
         "inputs": [] if declared is None else [asdict(i) for i in declared.inputs],
         "outputs": [] if declared is None else [asdict(o) for o in declared.outputs],
         "labels": None if declared is None else declared.labels,
+        "declared": None if declared is None else metadata.facts(declared.declared),
     }
 
 

@@ -17,8 +17,17 @@ from mvit_deploy.nn.endings import ended, measured
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.quantization.preparation import Quantizer, choice_of
 from mvit_deploy.reference import Reference
-from mvit_deploy.request import Job, Options, ending_of, made_distinct, parse_image_size, plan, read_labels
-from mvit_deploy.spec import DEFAULT_IMAGE_SIZE, IO_TYPES, SUPPRESSIONS, Contract, Output
+from mvit_deploy.request import (
+    Job,
+    Options,
+    ending_of,
+    made_distinct,
+    parse_image_size,
+    parse_normalization,
+    plan,
+    read_labels,
+)
+from mvit_deploy.spec import DEFAULT_IMAGE_SIZE, IO_TYPES, SUPPRESSIONS, About, Contract, Output
 
 Notify = Callable[[str], None]
 
@@ -62,8 +71,19 @@ class Work:
     def contract_of(self, job: Job) -> Contract:
         suppression = SUPPRESSIONS[job.target.name] if self.options.nms else None
         return replace(
-            self.contract, dynamic_batch=job.settings.dynamic_batch, io=job.settings.io, suppression=suppression
+            self.contract,
+            dynamic_batch=job.settings.dynamic_batch,
+            io=job.settings.io,
+            suppression=suppression,
+            probabilities=self._gives_probabilities(job),
         )
+
+    def _gives_probabilities(self, job: Job) -> bool:
+        """As asked; else where an app's framework expects them, of a classifier with labels and float outputs."""
+        if self.options.probabilities is not None:
+            return self.options.probabilities
+        has_labels = self.contract.task == "classification" and self.contract.labels is not None
+        return has_labels and job.target.name in ("coreml", "tflite") and job.settings.io == IO_TYPES[0]
 
 
 def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: Notify) -> Work:
@@ -80,6 +100,7 @@ def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: No
     size = asked or DEFAULT_IMAGE_SIZE[source.task]
     ending = ending_of(options, source.task)
     source = reference.with_output_stride(source, options.output_stride)
+    source = reference.with_normalization(source, parse_normalization(options.normalize, source.color_order))
     source = reference.with_ending(source, ending, size)
     for note in source.notes:
         on_step(f"note: {note}")
@@ -164,6 +185,8 @@ def _contract(source: Reference, options: Options, size: tuple[int, int], jobs: 
     outputs = _outputs(source, size)
     if options.io != IO_TYPES[0] and [output.dtype for output in outputs] != ["float32"]:
         raise UsageError(f"--io {options.io} is for files with one output of logits, this has {_listed(outputs)}")
+    if options.probabilities and [output.name for output in outputs] != ["logits"]:
+        raise UsageError(f"--probabilities is for files with one output of logits, this has {_listed(outputs)}")
     needs_distinct = source.task == "classification" and any(job.target.name == "coreml" for job in jobs)
     labels = source.labels
     if labels is not None and needs_distinct:
@@ -182,6 +205,9 @@ def _contract(source: Reference, options: Options, size: tuple[int, int], jobs: 
         outputs=outputs,
         labels=labels,
         color_order=source.color_order,
+        normalization=source.normalization,
+        preprocessing=replace(source.preprocessing, color_order=source.color_order),
+        about=About(options.author, options.license, options.model_version, str(source.weights["sha256"])),
     )
 
 

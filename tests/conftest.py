@@ -15,12 +15,18 @@ from mvit_deploy.nn.build import seeded_classifier
 from mvit_deploy.nn.heads.classification import Classifier
 from mvit_deploy.quantization import sensitivity
 from mvit_deploy.report import Report
+from tests.clients import skips
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("MVIT_DATA", ROOT.parent / "shared" / "data"))
 LABELS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 PHOTOS = Path(mvit_deploy.__file__).parent / "photos"
 SIZE = (64, 96)  # not square, so that a swapped height and width shows
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in skips.lines(terminalreporter.stats.get("skipped", [])):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -31,13 +31,14 @@ LAYERS = [
         "mvit_deploy.decoding",
         "mvit_deploy.calibration",
     },
-    {"mvit_deploy.suppression"},
+    {"mvit_deploy.suppression", "mvit_deploy.metadata"},
     {"mvit_deploy.spec", "mvit_deploy.errors", "mvit_deploy.hints", "mvit_deploy.charts", "mvit_deploy.detection"},
 ]
 # exporters write and never judge; they look at the network's forms and at the container and metadata of TFLite files.
 EXPORTERS_MAY = (
     "mvit_deploy.errors",
     "mvit_deploy.spec",
+    "mvit_deploy.metadata",
     "mvit_deploy.nn",
     "mvit_deploy.runtimes.tflite_file",
     "mvit_deploy.runtimes.tflite_metadata",
@@ -53,6 +54,7 @@ HEAVY = {
     "onnxruntime": ("mvit_deploy.runtimes.onnx", "mvit_deploy.runtimes.taps.onnx", "mvit_deploy.runtimes.census.onnx",
                     "mvit_deploy.runtimes.suppressed.onnx"),
     "coremltools": ("exporters.coreml", "exporters._coreml_quantized", "exporters._coreml_nms",
+                    "exporters._coreml_description",
                     "mvit_deploy.runtimes.coreml", "mvit_deploy.runtimes.suppressed.coreml"),
     "onnx2tf": ("exporters.tflite",),
     "tensorflow": ("exporters.tflite",),

@@ -8,6 +8,8 @@ from PIL import Image
 
 from mvit_deploy import images
 from mvit_deploy.errors import UsageError
+from mvit_deploy.preprocessing import apply
+from mvit_deploy.spec import OWN
 
 RED = (200, 30, 10)
 
@@ -20,7 +22,7 @@ def save(path: Path, image: Image.Image, **options: object) -> Path:
 @pytest.mark.parametrize("size", [(256, 256), (192, 320), (320, 192), (32, 32)])
 @pytest.mark.parametrize("source", [(1, 1), (1000, 300), (300, 1000), (33, 64)])
 def test_any_image_fills_any_size(size: tuple[int, int], source: tuple[int, int]) -> None:
-    pixels = images.resize_and_crop(Image.new("RGB", source, RED), size)
+    pixels = apply(Image.new("RGB", source, RED), OWN, size)
 
     assert pixels.shape == (*size, 3)
     assert pixels.dtype == np.uint8
@@ -33,7 +35,7 @@ def test_the_short_side_goes_to_288_and_the_centre_256_is_kept() -> None:
 
     expected = Image.fromarray(noise).resize((384, 288), Image.Resampling.BILINEAR).crop((64, 16, 320, 272))
 
-    assert np.array_equal(images.resize_and_crop(Image.fromarray(noise), (256, 256)), np.asarray(expected))
+    assert np.array_equal(apply(Image.fromarray(noise), OWN, (256, 256)), np.asarray(expected))
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 60_000), (60_000, 1), (3, 50_000)])
@@ -42,7 +44,7 @@ def test_a_strip_does_not_grow_without_bound(width: int, height: int) -> None:
     strip = Image.new("RGB", (width, height), (9, 9, 9))
     strip.paste(RED, ((width - 5) // 2, (height - 5) // 2, (width + 5) // 2 + 1, (height + 5) // 2 + 1))
 
-    pixels = images.resize_and_crop(strip, (256, 256))
+    pixels = apply(strip, OWN, (256, 256))
 
     assert pixels.shape == (256, 256, 3)
     assert (pixels[128, 128] == RED).all()
@@ -55,7 +57,7 @@ def test_the_middle_of_a_strip_is_what_resizing_all_of_it_gives(length: int) -> 
 
     whole = strip.resize((36, length * 36), Image.Resampling.BILINEAR).crop((2, top, 34, top + 32))
 
-    assert np.array_equal(images.resize_and_crop(strip, (32, 32)), np.asarray(whole))
+    assert np.array_equal(apply(strip, OWN, (32, 32)), np.asarray(whole))
 
 
 def test_the_verification_set_has_photos_noise_and_extremes() -> None:

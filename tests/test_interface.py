@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 
 from mvit_deploy.interface import faults
-from mvit_deploy.spec import Contract, InputSpec, Interface, Output, OutputSpec
+from mvit_deploy.spec import OWN, About, Contract, Declared, InputSpec, Interface, Normalization, Output, OutputSpec
 
 LABELS = ("cat", "dog", "fox")
+SAID = Declared("RGB", (0.0, 1.0), LABELS, mode="xs", task="classification", variant="paper", preprocessing=OWN)
+UNLABELLED = replace(SAID, labels=None)
 CLASSES = Contract("xs", "classification", "paper", (192, 320), (Output("logits", (3,)),), labels=LABELS)
+PROBABLE = replace(CLASSES, probabilities=True)
 MAP = Contract("xs", "classification", "paper", (192, 320), (Output("features", (384, 6, 10)),))
 
 HIGH = InputSpec("image", (1, 3, 192, 320), "float32", "NCHW", (0.0, 1.0), "RGB")
@@ -18,20 +21,20 @@ CHANNELS_LAST = OutputSpec("features", (1, 6, 10, 384), "float32", "features", "
 LABEL = OutputSpec("classLabel", (1,), "string", "label")
 PROBABILITIES = OutputSpec("classLabel_probs", (1, 3), "float32", "probabilities")
 
-ONNX = Interface("onnx", "18", (HIGH,), (LOGITS,), LABELS)
-TFLITE_MAP = Interface("tflite", "schema 3", (WIDE,), (CHANNELS_LAST,))
-PACKAGE = Interface("mlpackage", "specification 7", (replace(WIDE, dtype="uint8"),), (LABEL, PROBABILITIES), LABELS)
+ONNX = Interface("onnx", "18", (HIGH,), (LOGITS,), SAID)
+TFLITE_MAP = Interface("tflite", "schema 3", (WIDE,), (CHANNELS_LAST,), UNLABELLED)
+PACKAGE = Interface("mlpackage", "specification 7", (replace(WIDE, dtype="uint8"),), (LABEL, PROBABILITIES), SAID)
 
 # The float32 nearest to 1/255 as NumPy prints it; the output's scale is what the calibration images gave.
 PIXELS = replace(WIDE, dtype="uint8", scale=0.003921568859368563, zero_point=0)
 LEVELS = replace(LOGITS, dtype="uint8", scale=0.25, zero_point=7)
 INTEGER = replace(CLASSES, io="uint8")
-TFLITE_INTEGER = Interface("tflite", "schema 3", (PIXELS,), (LEVELS,), LABELS)
+TFLITE_INTEGER = Interface("tflite", "schema 3", (PIXELS,), (LEVELS,), SAID)
 
 FILES = {
     "onnx": (CLASSES, ONNX),
     "tflite map": (MAP, TFLITE_MAP),
-    "coreml classifier": (CLASSES, PACKAGE),
+    "coreml classifier": (PROBABLE, PACKAGE),
     "tflite uint8": (INTEGER, TFLITE_INTEGER),
 }
 every_file = pytest.mark.parametrize(("contract", "agreeing"), FILES.values(), ids=FILES)
@@ -55,14 +58,24 @@ def test_a_file_that_keeps_its_promise_has_no_faults(contract: Contract, agreein
 @pytest.mark.parametrize(
     ("contract", "file"),
     [
-        (CLASSES, replace(PACKAGE, format="mlmodel")),  # the older format has the same interface
+        (PROBABLE, replace(PACKAGE, format="mlmodel")),  # the older format has the same interface
         (CLASSES, replace(ONNX, format="tflite", inputs=(WIDE,))),
-        (MAP, replace(ONNX, outputs=(OutputSpec("features", (1, 384, 6, 10), "float32", "features"),), labels=None)),
+        (
+            MAP,
+            replace(
+                ONNX, outputs=(OutputSpec("features", (1, 384, 6, 10), "float32", "features"),), declared=UNLABELLED
+            ),
+        ),
         (
             replace(CLASSES, outputs=(Output("logits", (10, 4)),), labels=None),  # a table is no map: nothing goes last
-            Interface("tflite", "schema 3", (WIDE,), (replace(LOGITS, shape=(1, 10, 4)),)),
+            Interface("tflite", "schema 3", (WIDE,), (replace(LOGITS, shape=(1, 10, 4)),), UNLABELLED),
         ),
-        (replace(CLASSES, labels=None), replace(PACKAGE, outputs=(LOGITS,), labels=None)),  # no labels, no classifier
+        (  # no labels, no classifier
+            replace(CLASSES, labels=None),
+            replace(PACKAGE, outputs=(LOGITS,), declared=UNLABELLED),
+        ),
+        (CLASSES, replace(PACKAGE, outputs=(LOGITS,))),  # nor without probabilities
+        (PROBABLE, replace(ONNX, outputs=(replace(LOGITS, name="probabilities", meaning="probabilities"),))),
     ],
 )
 def test_other_forms_of_the_same_promise_have_no_faults(contract: Contract, file: Interface) -> None:
@@ -101,8 +114,8 @@ def test_any_side_of_the_input_that_differs_is_named(contract: Contract, agreein
     [
         (CLASSES, ONNX, 0),
         (MAP, TFLITE_MAP, 0),
-        (CLASSES, PACKAGE, 0),
-        (CLASSES, PACKAGE, 1),
+        (PROBABLE, PACKAGE, 0),
+        (PROBABLE, PACKAGE, 1),
         (INTEGER, TFLITE_INTEGER, 0),
     ],
 )
@@ -139,17 +152,43 @@ def test_a_tflite_map_with_channels_first_is_named() -> None:
 def test_outputs_by_other_names_too_many_or_too_few_are_named(
     file: Interface, outputs: tuple[OutputSpec, ...], named: str
 ) -> None:
-    assert faults(CLASSES, replace(file, outputs=outputs)) == [named]
+    contract = replace(CLASSES, probabilities=file is PACKAGE)
+
+    assert faults(contract, replace(file, outputs=outputs)) == [named]
 
 
 @pytest.mark.parametrize("file", [ONNX, PACKAGE], ids=["onnx", "coreml"])
 @pytest.mark.parametrize("found", [("dog", "cat", "fox"), ("cat", "dog"), ("cat", "dog", "Fox"), None])
 def test_labels_in_another_order_or_number_or_none_are_named(file: Interface, found: tuple[str, ...] | None) -> None:
-    assert faults(CLASSES, replace(file, labels=found)) == [f"labels: the file says {found}, expected {LABELS}"]
+    contract = replace(CLASSES, probabilities=file is PACKAGE)
+
+    named = faults(contract, replace(file, declared=replace(SAID, labels=found)))
+
+    assert named == [f"labels: the file says {found}, expected {LABELS}"]
+
+
+@every_file
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mode", "s"),
+        ("task", "segmentation"),
+        ("variant", "kornia"),
+        ("normalization", Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))),
+        ("preprocessing", replace(OWN, resize=256)),
+        ("about", About(license="MIT")),
+    ],
+)
+def test_what_else_a_file_declares_is_held_to_the_contract(
+    contract: Contract, agreeing: Interface, field: str, value: object
+) -> None:
+    (named,) = faults(contract, replace(agreeing, declared=replace(agreeing.declared, **{field: value})))
+
+    assert named.startswith(f"{field}: the file says ")
 
 
 def test_labels_that_nobody_gave_are_named() -> None:
-    assert faults(MAP, replace(TFLITE_MAP, labels=LABELS)) == [f"labels: the file says {LABELS}, expected None"]
+    assert faults(MAP, replace(TFLITE_MAP, declared=SAID)) == [f"labels: the file says {LABELS}, expected None"]
 
 
 @every_file
@@ -159,7 +198,7 @@ def test_anything_but_one_input_is_named(contract: Contract, agreeing: Interface
 
 
 def test_without_an_input_the_labels_are_still_looked_at() -> None:
-    assert faults(CLASSES, replace(ONNX, inputs=(), labels=None)) == [
+    assert faults(CLASSES, replace(ONNX, inputs=(), declared=UNLABELLED)) == [
         "0 inputs, expected 1",
         f"labels: the file says None, expected {LABELS}",
     ]
@@ -180,7 +219,7 @@ def test_many_faults_are_all_named() -> None:
         with_input(ONNX, name="x", shape=(1, 3, 8, 8), color_order="BGR", range=(0.0, 2.0)), 0, shape=(1,)
     )
 
-    starts = [problem.partition(":")[0] for problem in faults(CLASSES, replace(file, labels=None))]
+    starts = [problem.partition(":")[0] for problem in faults(CLASSES, replace(file, declared=UNLABELLED))]
 
     assert sorted(starts) == sorted(
         ["output logits shape", "input name", "input shape", "colour order", "value range", "labels"]
@@ -193,8 +232,8 @@ def test_many_faults_are_all_named() -> None:
         (CLASSES, ONNX, "uint8"),
         (CLASSES, ONNX, "float16"),
         (MAP, TFLITE_MAP, "int8"),
-        (CLASSES, PACKAGE, "float32"),  # Core ML takes 8-bit images
-        (CLASSES, replace(PACKAGE, format="mlmodel"), "float32"),
+        (PROBABLE, PACKAGE, "float32"),  # Core ML takes 8-bit images
+        (PROBABLE, replace(PACKAGE, format="mlmodel"), "float32"),
     ],
 )
 def test_an_input_of_another_type_is_named(contract: Contract, agreeing: Interface, dtype: str) -> None:

@@ -13,7 +13,7 @@ from mvit_deploy import images, preprocessing
 from mvit_deploy.checkpoints.conventions import PUBLISHED
 from mvit_deploy.decoding import decode
 from mvit_deploy.errors import UsageError
-from mvit_deploy.preprocessing import Preprocessing
+from mvit_deploy.spec import OWN, Preprocessing
 from tests.conftest import PHOTOS
 
 SIDES = st.integers(40, 400)
@@ -110,16 +110,17 @@ def test_a_strip_does_not_grow_without_bound() -> None:
     assert (pixels == 9).all()
 
 
-@given(st.sampled_from([None, *PUBLISHED.values()]))
-def test_a_report_gives_it_back(how: Preprocessing | None) -> None:
+@given(st.sampled_from([OWN, *PUBLISHED.values()]))
+def test_a_report_gives_it_back(how: Preprocessing) -> None:
     said = preprocessing.to_json(how)
 
     assert preprocessing.from_json(json.loads(json.dumps(said))) == how
-    assert said["of"] == ("mvit-deploy" if how is None else "checkpoint")
+    assert said["of"] == ("mvit-deploy" if how == OWN else "checkpoint")
 
 
 def test_a_report_from_before_it_was_reported_has_this_projects() -> None:
-    assert preprocessing.from_json(None) is None
+    assert preprocessing.from_json(None) == OWN
+    assert preprocessing.from_json({"of": "mvit-deploy"}) == OWN
 
 
 @pytest.mark.parametrize("change", [

@@ -9,7 +9,7 @@ import pytest
 from mvit_deploy import report, runtimes, verification
 from mvit_deploy.images import ImageSet
 from mvit_deploy.parity import MATCH, MISMATCH, TOLERANCES
-from mvit_deploy.spec import Contract, InputSpec, Interface, Output, OutputSpec
+from mvit_deploy.spec import OWN, Contract, Declared, InputSpec, Interface, Output, OutputSpec
 from mvit_deploy.verification import Expectation, Verification
 
 CONTRACT = Contract("xs", "classification", "paper", (32, 32), (Output("logits", (2,)),))
@@ -18,6 +18,7 @@ INTERFACE = Interface(
     "18",
     (InputSpec("image", (1, 3, 32, 32), "float32", "NCHW", (0.0, 1.0), "RGB"),),
     (OutputSpec("logits", (1, 2), "float32", "logits"),),
+    Declared("RGB", (0.0, 1.0), mode="xs", task="classification", variant="paper", preprocessing=OWN),
 )
 RANDOM = "the weights are random: calibrated, and not judged"
 

@@ -12,7 +12,7 @@ from mvit_deploy.checkpoints.layouts import Recognised
 from mvit_deploy.checkpoints.networks import OUTPUT_STRIDES, with_stem_flipped
 from mvit_deploy.errors import UsageError
 from mvit_deploy.nn.heads.segmentation import with_output_stride
-from mvit_deploy.preprocessing import Preprocessing
+from mvit_deploy.spec import Preprocessing
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """How each source prepares pictures for the weights that it has published: sizes are (height, width)."""
 
-from mvit_deploy.preprocessing import Preprocessing
+from mvit_deploy.spec import Preprocessing
 
 # apple/ml-cvnets v0.1 data/datasets (images by cv2, hence BGR); timm's default configuration (crop_pct 0.9, so 284 =
 # floor(256 / 0.9)); preprocessor_config.json of apple/mobilevit-* and apple/deeplabv3-mobilevit-* on Hugging Face.

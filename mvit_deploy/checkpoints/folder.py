@@ -11,7 +11,8 @@ from mvit_deploy.checkpoints.strict import first_five
 from mvit_deploy.errors import CheckpointError
 from mvit_deploy.nn.config import CONFIGS, HEADS, NORM_EPS
 from mvit_deploy.nn.heads.segmentation import PYRAMID_CHANNELS, RATES
-from mvit_deploy.preprocessing import RESAMPLING, Preprocessing
+from mvit_deploy.preprocessing import RESAMPLING
+from mvit_deploy.spec import Preprocessing
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"

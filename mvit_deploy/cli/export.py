@@ -78,6 +78,20 @@ missing; 5 the checkpoint; 6 the converter, the disk or an internal error; 130 i
 @click.option("--upsample", is_flag=True, help="Segmentation: logits at the size of the image, not at 1/16.")
 @click.option("--output-stride", type=int, metavar="8|16", help="Segmentation. Default: the weights', else 16.")
 @click.option("--argmax", is_flag=True, help="Segmentation: a map of classes instead of logits.")
+@click.option(
+    "--probabilities/--logits",
+    default=None,
+    help="Classification: end in a softmax, or not. Default: Core ML and TFLite with labels do.",
+)
+@click.option(
+    "--normalize",
+    metavar="imagenet|none|M,S",
+    help="Mean and deviation that the network was trained with, one or three of each, put into the files, which then "
+    "take [0, 1]. Default: none, as MobileViT's published weights.",
+)
+@click.option("--author", metavar="TEXT", help="Of the model, put into the files.")
+@click.option("--license", metavar="TEXT", help="Of the weights, put into the files.")
+@click.option("--model-version", metavar="TEXT", help="Put into the files.")
 @click.option("--dynamic-batch", is_flag=True, help="ONNX only: leave the batch size free.")
 @click.option(
     "--io",

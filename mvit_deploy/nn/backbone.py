@@ -48,6 +48,7 @@ class MobileViT(nn.Module):
         self.patch_size = tuple(patch_size)
         self.output_stride = output_stride
         first, second, third = config.stages
+        self.normalize = nn.Identity()  # nn.normalize puts mean and deviation here
         self.stem = ConvNorm(in_channels, config.stem_channels, 3, stride=2)
         self.layer_1 = _stage(_inverted(config, config.stem_channels, config.channels_1))
         self.layer_2 = _stage(
@@ -86,7 +87,7 @@ class MobileViT(nn.Module):
         if channels != self.in_channels:
             raise ShapeError(f"the image has {channels} channels, the network takes {self.in_channels}")
         check_image_size(height, width)
-        found = {}
+        image, found = self.normalize(image), {}
         for name, stage in self.stages.items():
             image = found[name] = stage(image)
         return found

@@ -10,9 +10,11 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from mvit_deploy.nn.backbone import MobileViT
 from mvit_deploy.nn.encoder import Attention, FeedForward, MobileViTBlock, TransformerLayer
 from mvit_deploy.nn.heads.segmentation import SegmentationHead
 from mvit_deploy.nn.layers import ConvNorm
+from mvit_deploy.nn.normalize import Centre, Normalize
 from mvit_deploy.nn.patches import fold, resize, round_up, static_size, unfold
 
 
@@ -31,7 +33,17 @@ def _fused(module: nn.Module) -> nn.Module:
         return _FORMS[type(module)](module)
     for name, child in module.named_children():
         setattr(module, name, _fused(child))
+    if isinstance(module, MobileViT) and isinstance(module.normalize, Normalize):
+        _absorb_deviation(module)
     return module
+
+
+def _absorb_deviation(network: MobileViT) -> None:
+    """Divide the weights of the first convolution, not its bias, instead of the image."""
+    mean, std = network.normalize.mean, network.normalize.std
+    conv = network.stem[0]
+    conv.weight = nn.Parameter((conv.weight.double() / std.double()).float())
+    network.normalize = Centre(mean) if mean.any() else nn.Identity()
 
 
 def fold_norm(module: ConvNorm) -> nn.Sequential:

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from mvit_deploy import metadata
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.runtimes.tensors import run_in_batches
-from mvit_deploy.spec import InputSpec, Interface, OutputSpec, read_metadata
+from mvit_deploy.spec import InputSpec, Interface, OutputSpec
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8", "tensor(int32)": "int32"}
 
@@ -54,7 +55,7 @@ def open_file(path: Path, *, threads: int | None = None) -> OnnxRunner:
 
 def _interface(session: onnxruntime.InferenceSession) -> Interface:
     entries = session.get_modelmeta().custom_metadata_map
-    declared = read_metadata(entries)
+    declared = metadata.read(entries)
     inputs = tuple(
         InputSpec(
             name=i.name,
@@ -71,12 +72,10 @@ def _interface(session: onnxruntime.InferenceSession) -> Interface:
     )
     return Interface(
         format="onnx",
-        opset_or_spec=entries.get("mvit_deploy.opset", "unknown"),
+        opset_or_spec=entries.get(metadata.PREFIX + "opset", "unknown"),
         inputs=inputs,
         outputs=outputs,
-        labels=declared.labels,
-        precision=declared.precision,
-        suppression=declared.suppression,
+        declared=declared,
     )
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from mvit_deploy import metadata
 from mvit_deploy.errors import DamagedFileError
+from mvit_deploy.runtimes import tflite_metadata
 from mvit_deploy.runtimes.tensors import run_in_batches
 from mvit_deploy.runtimes.tflite_file import METADATA_NAME, check, read_metadata
-from mvit_deploy.spec import DeclaredMetadata, InputSpec, Interface, OutputSpec
-from mvit_deploy.spec import read_metadata as read_entries
+from mvit_deploy.spec import Declared, InputSpec, Interface, OutputSpec
 
 SIGNATURE = "serving_default"
 
@@ -31,6 +32,7 @@ class TfliteRunner:
             self._interpreter = Interpreter(model_content=content, num_threads=threads)
             self._run = self._interpreter.get_signature_runner(SIGNATURE)
             self.interface = _interface(self._run.get_input_details(), self._run.get_output_details(), declared)
+            _check_task_metadata(content, self.interface)
         except (OSError, ValueError, RuntimeError) as error:
             raise DamagedFileError(f"LiteRT cannot open {path.name}: {error}") from error
 
@@ -52,7 +54,7 @@ def open_file(path: Path, *, threads: int | None = None) -> TfliteRunner:
     return TfliteRunner(path, threads=threads)
 
 
-def _declared(content: bytes) -> DeclaredMetadata:
+def _declared(content: bytes) -> Declared:
     """Raises: DamagedFileError when the file has no metadata of ours or they, or its graphs, cannot be read."""
     try:
         check(content)
@@ -64,10 +66,20 @@ def _declared(content: bytes) -> DeclaredMetadata:
     entries = json.loads(payload)
     if not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values()):
         raise DamagedFileError(f"the file's metadata {METADATA_NAME!r} are no JSON object of strings")
-    return read_entries(entries)
+    return metadata.read(entries)
 
 
-def _interface(inputs: dict[str, dict], outputs: dict[str, dict], declared: DeclaredMetadata) -> Interface:
+def _check_task_metadata(content: bytes, interface: Interface) -> None:
+    """Raises: DamagedFileError when what MediaPipe would read and the rest of the file differ. A file may have none."""
+    task = tflite_metadata.read(content)
+    if task is None:
+        return
+    problem = tflite_metadata.disagreement(task, interface, tflite_metadata.output_names(content))
+    if problem is not None:
+        raise DamagedFileError(f"the file's TFLite Metadata say otherwise than the file: {problem}")
+
+
+def _interface(inputs: dict[str, dict], outputs: dict[str, dict], declared: Declared) -> Interface:
     return Interface(
         format="tflite",
         opset_or_spec="schema 3",
@@ -76,9 +88,7 @@ def _interface(inputs: dict[str, dict], outputs: dict[str, dict], declared: Decl
             for name, detail in inputs.items()
         ),
         outputs=tuple(_output(name, *_form(detail), *_code(detail)) for name, detail in outputs.items()),
-        labels=declared.labels,
-        precision=declared.precision,
-        suppression=declared.suppression,
+        declared=declared,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mvit_deploy.bench.subject import Subject
-from mvit_deploy.spec import InputSpec, Interface, OutputSpec
+from mvit_deploy.spec import Declared, InputSpec, Interface, OutputSpec
 
 COLOURS = ("red", "green", "blue")
 
@@ -36,6 +36,6 @@ def colourist(
         "18",
         (InputSpec("image", (1, 3, *size), "float32", "NCHW", (0.0, 1.0), "RGB"),),
         (OutputSpec("logits", shape, "float32", "logits"),),
-        labels,
+        Declared("RGB", (0.0, 1.0), labels),
     )
     return Subject(path, "onnx", "0" * 64, 1_000_000, Colourist(interface), "fp32", sqnr_db, "")

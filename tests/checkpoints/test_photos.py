@@ -10,8 +10,9 @@ import mvit_deploy
 from mvit_deploy import images
 from mvit_deploy.calibration import photos
 from mvit_deploy.decoding import decode
-from mvit_deploy.preprocessing import Preprocessing
+from mvit_deploy.metadata import preprocessing_to_json
 from mvit_deploy.report import Report, report_path
+from mvit_deploy.spec import OWN, Preprocessing
 from tests.checkpoints.samples import saved, state
 from tests.conftest import PHOTOS
 
@@ -62,7 +63,7 @@ def test_an_export_takes_the_checkpoints_way_and_says_so(checkpoint: Path, tmp_p
     assert inputs_of(report)["sha256"] == images.verification_set((64, 64), seed=0, folder=PHOTOS, how=HOW).sha256
     assert inputs_of(report)["preprocessing"] == {
         "of": "checkpoint", "resize": 80, "crop": [64, 64], "resampling": "bicubic", "color_order": "BGR",
-        "half_pixel": "down",
+        "half_pixel": "down", "rounding": "down",
     }  # fmt: skip
     assert "note: your photos are prepared as the checkpoint says: short side 80, centre 64x64, bicubic" in steps
 
@@ -72,7 +73,7 @@ def test_a_checkpoint_that_says_none_leaves_photos_to_this_projects_way(checkpoi
     report = exported(checkpoint / "model.safetensors", tmp_path / "out")
 
     assert inputs_of(report)["sha256"] == images.verification_set((64, 64), seed=0, folder=PHOTOS).sha256
-    assert inputs_of(report)["preprocessing"] == {"of": "mvit-deploy"}
+    assert inputs_of(report)["preprocessing"] == {"of": "mvit-deploy"} | preprocessing_to_json(OWN)
 
 
 @pytest.mark.parametrize("way", ["as it was", "the checkpoint no longer says it", "the weights alone are given"])

@@ -14,6 +14,7 @@ from mvit_deploy import images, parity, runtimes
 from mvit_deploy.cli.export import main
 from mvit_deploy.detection import non_maximum_suppression
 from mvit_deploy.errors import UsageError
+from mvit_deploy.metadata import entries
 from mvit_deploy.nn.build import seeded_detector
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.nn.heads.detection import Decoded
@@ -106,8 +107,13 @@ class Lying(Contract):
 
     promised: Contract | None = None
 
-    def to_metadata(self, precision: str) -> dict[str, str]:
-        return self.promised.to_metadata(precision)
+
+@pytest.fixture(autouse=True)
+def lies_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let exporters write the metadata of what is promised."""
+    for name in ("onnx", "coreml", "tflite"):
+        module = importlib.import_module(f"exporters.{name}")
+        monkeypatch.setattr(module, "entries", lambda said, word: entries(getattr(said, "promised", said), word))
 
 
 def lying(promised: Contract, **wrong: object) -> Lying:

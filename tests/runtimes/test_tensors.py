@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvit_deploy.runtimes.tensors import dequantized, prepare, run_in_batches
-from mvit_deploy.spec import InputSpec, Interface, OutputSpec
+from mvit_deploy.spec import Declared, InputSpec, Interface, OutputSpec
 
 EVERY_LEVEL = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
+NOTHING = Declared("RGB", (0.0, 1.0))
 UINT8 = InputSpec("image", (1, 16, 16, 3), "uint8", "NHWC", (0.0, 1.0), "RGB", float(np.float32(1 / 255)), 0)
 ENDS = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-(2**15), 2**15 - 1)}
 scales = st.floats(1e-4, 1e2)
@@ -59,7 +60,9 @@ def test_an_output_without_a_scale_stays_as_it_is(dtype: str) -> None:
 
 
 def test_outputs_of_all_images_are_joined_and_dequantized() -> None:
-    declared = Interface("tflite", "", (UINT8,), (OutputSpec("logits", (1, 1), "uint8", "logits", "", 2.0, 1),))
+    declared = Interface(
+        "tflite", "", (UINT8,), (OutputSpec("logits", (1, 1), "uint8", "logits", "", 2.0, 1),), NOTHING
+    )
     pixels = np.stack([np.full((16, 16, 3), level, np.uint8) for level in (3, 0, 255)])
 
     found = run_in_batches(pixels, declared, lambda tensor: {"logits": tensor[:, 0, 0, :1]})

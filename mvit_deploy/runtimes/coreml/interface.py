@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
+from mvit_deploy import metadata
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.runtimes.coreml import proto
-from mvit_deploy.spec import DeclaredMetadata, InputSpec, Interface, OutputSpec, read_metadata
+from mvit_deploy.spec import Declared, InputSpec, Interface, OutputSpec
 
 pb = proto.model_pb2()
 _ARRAY_DTYPES = {65552: "float16", 65568: "float32", 65600: "float64", 131104: "int32"}  # FeatureTypes.proto
@@ -19,8 +20,7 @@ COLOR_SPACES = {10: "GRAY", 20: "RGB", 30: "BGR", 40: "GRAY"}  # ImageFeatureTyp
 
 def read_interface(spec: "pb.Model", file_format: str) -> Interface:
     """Raises: DamagedFileError when the input is no image or the metadata do not give its colour order and range."""
-    metadata = dict(spec.description.metadata.userDefined)
-    declared = read_metadata(metadata)
+    declared = metadata.read(dict(spec.description.metadata.userDefined))
     labels = class_labels(spec)
     if labels is not None and (declared.labels is None or sorted(declared.labels) != sorted(labels)):
         raise DamagedFileError("the classifier's labels and those in the metadata differ")
@@ -29,10 +29,10 @@ def read_interface(spec: "pb.Model", file_format: str) -> Interface:
     inputs = tuple(_input(feature, declared.value_range) for feature in pictures)
     outputs = tuple(_output(feature, spec) for feature in spec.description.output)
     version = f"specification {spec.specificationVersion}"
-    return Interface(file_format, version, inputs, outputs, declared.labels, declared.precision, declared.suppression)
+    return Interface(file_format, version, inputs, outputs, declared)
 
 
-def _check_suppression(spec: "pb.Model", declared: DeclaredMetadata) -> None:
+def _check_suppression(spec: "pb.Model", declared: Declared) -> None:
     """Raises: DamagedFileError unless a pipeline's metadata say so and have its labels, and its parts are joined."""
     is_pipeline = spec.WhichOneof("Type") == "pipeline"
     if is_pipeline != (declared.suppression is not None):
