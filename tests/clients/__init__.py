@@ -1,0 +1,1 @@
+"""Shipped files in the programs that apps are made of: a browser, ONNX Runtime's mobile tools, MediaPipe."""
