@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit_deploy import interface, metadata, parity, report, runtimes, suppression
+from mvit_deploy import interface, labelling, metadata, parity, report, runtimes, suppression
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.images import ImageSet
 from mvit_deploy.parity import MISMATCH, NOT_RUN, Judgement
@@ -55,7 +55,7 @@ def verify(path: Path, expected: Expectation) -> Verification:
         if expected.contract.suppression is not None:
             return _verify_detections(path, expected, found, runtime)
         outputs = runner.run(expected.inputs.pixels)
-        findings = runner.findings(expected.inputs.pixels, outputs)
+        findings = runner.findings(expected.inputs.pixels, outputs) | _labels(found, outputs, expected)
     except DamagedFileError as error:
         return Verification(MISMATCH, str(error))
     except runtimes.CannotRunHere as reason:
@@ -161,6 +161,18 @@ def _label_faults(found: Interface, outputs: dict[str, np.ndarray]) -> str:
     rows = range(len(values))
     wrong = [i for i in rows if values[i][found.labels.index(outputs[label.name][i])] < values[i].max()]
     return f"the label of {len(wrong)} of {len(values)} inputs is not the most probable class" if wrong else ""
+
+
+def _labels(found: Interface, outputs: dict[str, np.ndarray], expected: Expectation) -> dict[str, object]:
+    """Of a classifier, what it and the reference find on each photo that judges; nothing of anything else."""
+    logits = expected.outputs.get("logits")
+    if logits is None or logits.ndim != 2:
+        return {}
+    judged = expected.inputs.where("photo")
+    names = [name for name, is_judged in zip(expected.inputs.names, judged, strict=True) if is_judged]
+    answers = labelling.answers_of_outputs(found, {name: each[judged] for name, each in outputs.items()}, names)
+    reference = labelling.answers_of_logits(logits[judged], expected.contract.labels)
+    return {"labels": [asdict(row) for row in labelling.rows_of(reference, answers, names)]}
 
 
 def file_facts(found: Verification, path: Path | None) -> dict[str, object]:

@@ -21,6 +21,7 @@ LAYERS = [
     {"mvit_deploy.quantization"},
     {"mvit_deploy.training"},
     {"mvit_deploy.verification", "mvit_deploy.locate", "mvit_deploy.request", "mvit_deploy.targets", "exporters"},
+    {"mvit_deploy.labelling"},
     {"mvit_deploy.interface", "mvit_deploy.reference", "mvit_deploy.report", "mvit_deploy.runtimes"},
     {"mvit_deploy.adopt", "mvit_deploy.parity", "mvit_deploy.chatter", "mvit_deploy.workplace"},
     {"mvit_deploy.checkpoints"},
