@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mvit_deploy.charts import losses
 from mvit_deploy.charts.losses import PARTS, Blame, Frontier, Measured, Row
-from mvit_deploy.cli.findings import Findings
+from mvit_deploy.findings import Findings
 
 # How far the frontier is drawn: so many times the largest share that was measured, and at least so many percent.
 TIMES_MEASURED, LEAST_PERCENT = 2.0, 10.0

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mvit_deploy.cli.console import print_whole
-from mvit_deploy.cli.findings import Findings
+from mvit_deploy.findings import Findings
 
 PAST_CHOSEN = 3  # points of the frontier that are shown behind the chosen one
 BYTES_MORE = 3  # of a float weight, with 4 bytes, than of an integer

@@ -7,11 +7,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mvit_deploy import pipeline, recheck, report
-from mvit_deploy.cli import findings, plan_tables, plots
+from mvit_deploy import findings, pipeline, recheck, report
+from mvit_deploy.cli import plan_tables, plots
 from mvit_deploy.cli.console import Steps
-from mvit_deploy.cli.findings import Findings
 from mvit_deploy.errors import UsageError
+from mvit_deploy.findings import Findings
 from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
 from mvit_deploy.report import Report
 from mvit_deploy.request import QUANTIZED, Options

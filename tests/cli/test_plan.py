@@ -7,10 +7,11 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from mvit_deploy import findings
 from mvit_deploy.charts import losses
-from mvit_deploy.cli import findings, plan_plot, plan_tables
+from mvit_deploy.cli import plan_plot, plan_tables
 from mvit_deploy.cli.export import main
-from mvit_deploy.cli.findings import Findings
+from mvit_deploy.findings import Findings
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.report import Report
 from tests.conftest import PHOTOS, sensitive, without_library
