@@ -54,9 +54,9 @@ def run(paths: list[Path], options: Options, progress: Progress) -> list[Result]
     sound = [(subject, costs) for subject, costs in zip(opened, started, strict=True) if isinstance(costs, tuple)]
     subjects = [subject for subject, _ in sound]
     accuracies = _accuracies(subjects, photos, progress)
-    latencies = [_latencies(subjects, threads, options, progress) for threads in options.threads if subjects]
+    timed = [latencies(subjects, threads, options, progress) for threads in options.threads if subjects]
     measured = iter(
-        Measured(subject, costs, tuple(each[place] for each in latencies), accuracies[place])
+        Measured(subject, costs, tuple(each[place] for each in timed), accuracies[place])
         for place, (subject, costs) in enumerate(sound)
     )
     return [
@@ -93,8 +93,11 @@ def _accuracies(
         return accuracy.measure(subjects, photos, progress.update)
 
 
-def _latencies(subjects: list[Subject], threads: int, options: Options, progress: Progress) -> list[Latency]:
-    """Time files in turns, each in a process of its own that stays open. Raises: DamagedFileError when one dies."""
+def latencies(subjects: list[Subject], threads: int, options: Options, progress: Progress) -> list[Latency]:
+    """Time files in turns, each in a process of its own that stays open; in the order of the files.
+
+    Raises: DamagedFileError when one dies.
+    """
     progress(f"timing with {threads_in_words(threads)}, rounds: {options.rounds}")
     with ExitStack() as stack:
         children = [stack.enter_context(Child(subject.path, threads)) for subject in subjects]
