@@ -20,6 +20,8 @@ LAYERS = [
     {"mvit_deploy.work", "mvit_deploy.subject"},
     {"mvit_deploy.quantization"},
     {"mvit_deploy.training"},
+    {"mvit_deploy.inspection", "mvit_deploy.comparison"},
+    {"mvit_deploy.anatomy"},
     {"mvit_deploy.verification", "mvit_deploy.locate", "mvit_deploy.request", "mvit_deploy.targets", "exporters"},
     {"mvit_deploy.labelling"},
     {
@@ -56,7 +58,8 @@ HEAVY = {
     "torch": ("mvit_deploy.nn", "mvit_deploy.checkpoints", "mvit_deploy.adopt", "mvit_deploy.reference", "exporters.",
               "mvit_deploy.pipeline", "mvit_deploy.work", "mvit_deploy.locate", "mvit_deploy.quantization",
               "mvit_deploy.training"),
-    "onnx": ("exporters.", "mvit_deploy.lint.onnx", "mvit_deploy.runtimes.taps.onnx", "mvit_deploy.runtimes.census.onnx",
+    "onnx": ("exporters.", "mvit_deploy.anatomy.onnx",
+             "mvit_deploy.lint.onnx", "mvit_deploy.runtimes.taps.onnx", "mvit_deploy.runtimes.census.onnx",
              "mvit_deploy.runtimes.suppressed.onnx"),
     "onnxruntime": ("mvit_deploy.runtimes.onnx", "mvit_deploy.runtimes.taps.onnx", "mvit_deploy.runtimes.census.onnx",
                     "mvit_deploy.runtimes.suppressed.onnx"),
@@ -66,7 +69,8 @@ HEAVY = {
     "onnx2tf": ("exporters.tflite",),
     "tensorflow": ("exporters.tflite",),
     "tf_keras": ("exporters.tflite",),
-    "ai_edge_litert": ("mvit_deploy.lint.tflite", "mvit_deploy.runtimes.tflite", "mvit_deploy.runtimes.taps.tflite",
+    "ai_edge_litert": ("mvit_deploy.anatomy.tflite",
+                       "mvit_deploy.lint.tflite", "mvit_deploy.runtimes.tflite", "mvit_deploy.runtimes.taps.tflite",
                        "mvit_deploy.runtimes.census.tflite", "mvit_deploy.runtimes.suppressed.tflite",
                        "exporters._tflite_quantized"),
     "matplotlib": ("mvit_deploy.charts",),
@@ -173,7 +177,7 @@ def test_the_wheel_holds_both_packages_and_the_photos() -> None:
     assert {"LICENSE", "NOTICE"} <= {path.name for path in site.rglob("*.dist-info/licenses/*")}
 
 
-@pytest.mark.parametrize("command", ["export", "verify", "bench"])
+@pytest.mark.parametrize("command", ["export", "verify", "bench", "inspect"])
 def test_help_loads_no_heavy_library(command: str) -> None:
     code = (
         f"import sys; from mvit_deploy.cli.{command} import main; assert main(['--help']) == 0;"

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,16 @@ def census(path: Path) -> Census:
     if spec.WhichOneof("Type") != "mlProgram":
         return coreml_network.census(spec)
     return _counted(_Graph(read_program(spec, weights_folder(path))))
+
+
+def weights(spec: Any, folder: Path) -> tuple[StoredWeight, ...]:
+    """The constants of a network that are weights, from the file alone; folder: what a program calls @model_path.
+
+    Raises: DamagedFileError; CannotRunHere for weights that are made in a way that is not counted.
+    """
+    if spec.WhichOneof("Type") != "mlProgram":
+        return coreml_network.weights(spec)
+    return tuple(_Graph(read_program(spec, folder)).weights())
 
 
 def _counted(graph: "_Graph") -> Census:

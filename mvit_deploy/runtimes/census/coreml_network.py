@@ -19,8 +19,7 @@ _MACS = ("convolution", "innerProduct", "batchedMatmul")
 
 def census(spec: Any) -> Census:
     """Count a classic network. Raises: DamagedFileError; UnknownOperationError."""
-    network = Network(spec)
-    layers = getattr(spec, spec.WhichOneof("Type")).layers
+    network, layers = Network(spec), _layers(spec)
     blobs = {name for operation in network.operations for name in (*operation.inputs, *operation.outputs)}
     image = {name: np.full(shape, 127, np.float32) for name, shape in network.inputs.items()}
     shapes = {name: value.shape for name, value in network.run(image, taps=sorted(blobs)).items()}
@@ -28,16 +27,27 @@ def census(spec: Any) -> Census:
     return Census(
         basis="layers of the network; all compute in float",
         operations=tuple(_operation(o, getattr(layer, o.type), shapes) for o, layer in found if o.type in _MACS),
-        weights=tuple(w for o, layer in found for w in _weights(o, getattr(layer, o.type)) if w.elements > 1),
+        weights=weights(spec),
         float_operators=Counter(o.type for o, _ in found if o.type not in _MACS),
     )
 
 
-def _weights(operation: Operation, params: Any) -> Iterator[StoredWeight]:
+def weights(spec: Any) -> tuple[StoredWeight, ...]:
+    """Everything that the layers store, from the file alone. Raises: DamagedFileError."""
+    known = [(layer, layer.WhichOneof("layer")) for layer in _layers(spec) if layer.WhichOneof("layer")]
+    found = (weight for layer, kind in known for weight in _weights(layer.name, getattr(layer, kind)))
+    return tuple(weight for weight in found if weight.elements > 1)
+
+
+def _layers(spec: Any) -> Any:
+    return getattr(spec, spec.WhichOneof("Type")).layers
+
+
+def _weights(name: str, params: Any) -> Iterator[StoredWeight]:
     """Everything that a layer stores, in the order of its fields."""
     for descriptor, value in params.ListFields():
         if descriptor.message_type is not None and descriptor.message_type.name == "WeightParams":
-            yield _stored(f"{operation.name}.{descriptor.name}", value)
+            yield _stored(f"{name}.{descriptor.name}", value)
 
 
 def _stored(name: str, weights: Any) -> StoredWeight:

@@ -89,6 +89,11 @@ def census(path: Path) -> Census:
     )
 
 
+def weights(graph: onnx.GraphProto) -> tuple[StoredWeight, ...]:
+    """The constants of a graph that are weights, from the file alone: nothing is run."""
+    return tuple(_Graph(graph).weights())
+
+
 def _load(path: Path) -> onnx.ModelProto:
     """The file, every node with a name of its own, so that the trace tells them apart."""
     try:

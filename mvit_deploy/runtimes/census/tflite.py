@@ -52,6 +52,11 @@ def census(path: Path) -> Census:
         raise DamagedFileError(f"{path.name} is no TFLite file: {error}") from error
 
 
+def weights(model: schema.ModelT) -> tuple[StoredWeight, ...]:
+    """The constants of all graphs that are weights. Raises: KeyError for an operator that the schema has not."""
+    return tuple(weight for place in range(len(model.subgraphs)) for weight in _Graph(model, place).weights())
+
+
 def _counted(graph: "_Graph") -> Census:
     uncounted = sorted({type_ for type_, _ in graph.operators} & _UNCOUNTED)
     if uncounted or graph.is_nested:
@@ -73,17 +78,22 @@ def _counted(graph: "_Graph") -> Census:
 
 
 class _Graph:
-    """The main graph of a file: operators with their type's name, tensors, constants."""
+    """A graph of a file, by default the main one: operators with their type's name, tensors, constants."""
 
-    def __init__(self, model: schema.ModelT) -> None:
-        graph = model.subgraphs[0]
+    def __init__(self, model: schema.ModelT, place: int = 0) -> None:
+        graph = model.subgraphs[place]
         self.is_nested = len(model.subgraphs) > 1
         self.tensors = graph.tensors
         self.operators = [(_type_of(model.operatorCodes[o.opcodeIndex]), o) for o in graph.operators or []]
-        given = self.shape(graph.inputs[0])
-        self.images = given[0] if len(given) == 4 else 1
+        self._inputs = graph.inputs
         self._sizes = [0 if buffer.data is None else len(buffer.data) for buffer in model.buffers]
         self._producers = {index: (type_, o) for type_, o in self.operators for index in o.outputs}
+
+    @property
+    def images(self) -> int:
+        """How many one run takes."""
+        given = self.shape(self._inputs[0])
+        return given[0] if len(given) == 4 else 1
 
     def shape(self, index: int) -> tuple[int, ...]:
         sides = self.tensors[index].shape

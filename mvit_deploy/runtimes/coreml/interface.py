@@ -8,7 +8,7 @@ from mvit_deploy.runtimes.coreml import proto
 from mvit_deploy.spec import Declared, InputSpec, Interface, OutputSpec
 
 pb = proto.model_pb2()
-_ARRAY_DTYPES = {65552: "float16", 65568: "float32", 65600: "float64", 131104: "int32"}  # FeatureTypes.proto
+ARRAY_DTYPES = {65552: "float16", 65568: "float32", 65600: "float64", 131104: "int32"}  # FeatureTypes.proto
 _SUPPRESSION = {  # what a NonMaximumSuppression calls its features, so that Vision and apps find them
     "iouThresholdInput": "iouThreshold",
     "confidenceThresholdInput": "confidenceThreshold",
@@ -110,7 +110,7 @@ def _output(feature: "pb.FeatureDescription", spec: "pb.Model") -> OutputSpec:
     array = feature.type.multiArrayType
     ranges = array.shapeRange.sizeRanges
     shape = tuple(array.shape) or tuple(_side(each.lowerBound, each.upperBound) for each in ranges) or (-1,)
-    return OutputSpec(feature.name, shape, _ARRAY_DTYPES.get(array.dataType, str(array.dataType)), feature.name)
+    return OutputSpec(feature.name, shape, ARRAY_DTYPES.get(array.dataType, str(array.dataType)), feature.name)
 
 
 def _side(lower: int, upper: int) -> int:

@@ -36,13 +36,22 @@ def weights_folder(path: Path) -> Path:
     return specification_path(path).parent
 
 
-def read_specification(path: Path) -> "pb.Model":
-    """The protobuf of a Core ML file. Raises: DamagedFileError when it is missing or not one."""
+def read_model(path: Path) -> "pb.Model":
+    """The protobuf of a Core ML file of any kind. Raises: DamagedFileError when it is missing or holds no model."""
     source = specification_path(path)
     try:
         spec = pb.Model.FromString(source.read_bytes())
     except (OSError, DecodeError) as error:
         raise DamagedFileError(f"{path.name}: cannot read its specification: {error}") from error
+    if spec.WhichOneof("Type") is None:
+        raise DamagedFileError(f"{path.name}: holds neither an ML Program nor a neural network")
+    return spec
+
+
+def read_specification(path: Path) -> "pb.Model":
+    """The protobuf of a Core ML file that can be run. Raises: DamagedFileError when it is missing, no network, or not
+    one followed by what sorts its boxes out."""
+    spec = read_model(path)
     is_pipeline = spec.WhichOneof("Type") == "pipeline"
     kinds = tuple(model.WhichOneof("Type") for model in (spec.pipeline.models if is_pipeline else [spec]))
     if not kinds or kinds[0] not in NETWORKS or kinds[1:] != (PIPELINE if is_pipeline else ()):
