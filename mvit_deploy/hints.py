@@ -1,7 +1,9 @@
-"""Close matches for words that a person mistyped."""
+"""Words that a person mistyped: refused, with the nearest that is known."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+from mvit_deploy.errors import UsageError
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -12,3 +14,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = list(known)
     matches = get_close_matches(word.lower(), known, n=1) or [name for name in known if name.endswith(f".{word}")]
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def choose(word: str, known: Iterable[str], what: str) -> None:
+    """Refuse a word that is not known. Raises: UsageError."""
+    if word not in known:
+        raise UsageError(f"unknown {what} {word!r}; known: {', '.join(known)}{did_you_mean(word, known)}")

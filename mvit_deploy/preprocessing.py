@@ -13,9 +13,11 @@ LONGEST_RATIO = 32  # the most that is resized, to the crop: a strip 1 x 60000 w
 RESAMPLING = {name: Image.Resampling[name.upper()] for name in RESAMPLINGS}
 
 
-def to_json(how: Preprocessing) -> dict[str, object]:
-    """What a report says of the photos' preprocessing, and whose it is: the checkpoint's own, or this project's."""
-    return {"of": "mvit-deploy" if how == OWN else "checkpoint"} | preprocessing_to_json(how)
+def to_json(how: Preprocessing, *, asked: bool = False) -> dict[str, object]:
+    """What a report says of the photos' preprocessing, and whose it is: asked for, else the checkpoint's own or this
+    project's."""
+    owner = "request" if asked else "mvit-deploy" if how == OWN else "checkpoint"
+    return {"of": owner} | preprocessing_to_json(how)
 
 
 def from_json(said: dict[str, object] | None) -> Preprocessing:
@@ -28,7 +30,7 @@ def from_json(said: dict[str, object] | None) -> Preprocessing:
         values = dict(said)
         owner = values.pop("of")
         how = preprocessing_from_json(values)
-        if owner != to_json(how)["of"]:
+        if owner not in ("request", to_json(how)["of"]):
             raise ValueError("of another source")
         return how
     except (AttributeError, KeyError, TypeError, ValueError) as error:

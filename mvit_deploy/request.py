@@ -1,14 +1,12 @@
 """From the words of a person to a plan of files; everything here is checked before anything is written."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from numbers import Integral
 from pathlib import Path
 
 from exporters import MIN_IOS, TARGETS, Target
 from mvit_deploy.errors import UsageError
-from mvit_deploy.hints import did_you_mean
+from mvit_deploy.hints import choose, did_you_mean
 from mvit_deploy.spec import (
     IO_TYPES,
     NEEDS_CALIBRATION,
@@ -17,14 +15,12 @@ from mvit_deploy.spec import (
     QUANTIZED,
     TASKS,
     VARIANTS,
-    Normalization,
     Settings,
 )
 from mvit_deploy.targets import target_named
 
 LOWEST_IOS = {"fp32": 15, "fp16": 15, "w8": 16, "w8a8": 17}
 DEFAULT_IOS = 16
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation, RGB
 BACKGROUND = "background"
 
 
@@ -78,6 +74,8 @@ class Options:
     output_stride: int | None = None
     probabilities: bool | None = None
     normalize: str | None = None
+    resize: str | int | tuple[int, int] | None = None
+    resampling: str | None = None
     author: str | None = None
     license: str | None = None
     model_version: str | None = None
@@ -166,12 +164,6 @@ def split_words(given: str | Iterable[str]) -> list[str]:
     return list(dict.fromkeys(word.strip() for part in parts for word in part.split(",") if word.strip()))
 
 
-def choose(word: str, known: Iterable[str], what: str) -> None:
-    """Refuse a word that is not known. Raises: UsageError."""
-    if word not in known:
-        raise UsageError(f"unknown {what} {word!r}; known: {', '.join(known)}{did_you_mean(word, known)}")
-
-
 def ending_of(options: Options, task: str) -> str:
     """How the graphs of a task end, by the names of nn.endings. Raises: UsageError for an option of another task."""
     tasks = {"raw_head": "detection", "nms": "detection", "upsample": "segmentation", "argmax": "segmentation"}
@@ -192,39 +184,6 @@ def ending_of(options: Options, task: str) -> str:
         return "raw" if options.raw_head else "boxes"
     words = ["upsampled"] * options.upsample + ["classes"] * options.argmax
     return " ".join(words) or "logits"
-
-
-def parse_image_size(given: str | int | tuple[int, int]) -> tuple[int, int]:
-    """N, "N", "HxW" or (H, W) as (height, width). Raises: UsageError for anything else."""
-    if isinstance(given, str):
-        match = re.fullmatch(r"(\d{1,5})(?:[xX×](\d{1,5}))?", given.strip())
-        sides = (int(match[1]), int(match[2] or match[1])) if match else ()
-    else:
-        sides = tuple(given) if isinstance(given, list | tuple) else (given, given)
-    if len(sides) != 2 or not all(isinstance(side, Integral) and not isinstance(side, bool) for side in sides):
-        raise UsageError(f"cannot read the image size {given!r}; give N or HxW, for instance 256 or 192x320")
-    return int(sides[0]), int(sides[1])
-
-
-def parse_normalization(given: str | None, color_order: str) -> Normalization | None:
-    """imagenet, none, "M,S" or "M,M,M,S,S,S", the latter in the network's order of colours, for values in [0, 1].
-
-    Raises: UsageError for anything else. Source: the means and deviations of torchvision's models.
-    """
-    if given is None or given.strip() == "none":
-        return None
-    if given.strip() == "imagenet":
-        mean, std = IMAGENET if color_order == "RGB" else (values[::-1] for values in IMAGENET)
-        return Normalization(mean, std)
-    try:
-        numbers = tuple(float(word) for word in given.split(","))
-        if len(numbers) not in (2, 6):
-            raise ValueError("two or six numbers")
-        mean, std = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
-        return Normalization(mean * (3 // len(mean)), std * (3 // len(std)))
-    except ValueError as error:
-        known = "imagenet, none, M,S or M,M,M,S,S,S with deviations above 0, for instance 0.5,0.5"
-        raise UsageError(f"cannot read --normalize {given!r}; give {known}") from error
 
 
 def read_labels(

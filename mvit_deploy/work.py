@@ -7,26 +7,18 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from mvit_deploy import images, reference, targets, workplace
+from mvit_deploy import golden, images, reference, targets, workplace
 from mvit_deploy.adopt import adopt
 from mvit_deploy.calibration import Photos, photos
 from mvit_deploy.errors import MvitError, UsageError, explain
+from mvit_deploy.image_options import parse_image_size, parse_normalization, preprocessing_of
 from mvit_deploy.images import ImageSet
 from mvit_deploy.nn.config import check_image_size
 from mvit_deploy.nn.endings import ended, measured
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.quantization.preparation import Quantizer, choice_of
 from mvit_deploy.reference import Reference
-from mvit_deploy.request import (
-    Job,
-    Options,
-    ending_of,
-    made_distinct,
-    parse_image_size,
-    parse_normalization,
-    plan,
-    read_labels,
-)
+from mvit_deploy.request import Job, Options, ending_of, made_distinct, plan, read_labels
 from mvit_deploy.spec import DEFAULT_IMAGE_SIZE, IO_TYPES, SUPPRESSIONS, About, Contract, Output
 
 Notify = Callable[[str], None]
@@ -44,8 +36,8 @@ class Judging:
 class Work:
     """A request that has passed every check: what to write, from what, and what it is held to.
 
-    judging: for float files, quantized_judging: for quantized ones; None where not asked for. quantizer: None where
-    all files are float.
+    judging: for float files, quantized_judging: for quantized ones; None where there is none. quantizer: None where all
+    files are float.
     """
 
     jobs: tuple[Job, ...]
@@ -59,7 +51,7 @@ class Work:
     quantizer: Quantizer | None
     model_facts: dict[str, object]
 
-    def judging_of(self, job: Job) -> Judging | None:
+    def judging_of(self, job: Job) -> Judging:
         return self.quantized_judging if job.is_quantized else self.judging
 
     def path_of(self, job: Job) -> Path:
@@ -100,6 +92,8 @@ def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: No
     size = asked or DEFAULT_IMAGE_SIZE[source.task]
     ending = ending_of(options, source.task)
     source = reference.with_output_stride(source, options.output_stride)
+    how = preprocessing_of(source.preprocessing, options.resize, options.resampling, size)
+    source = replace(source, preprocessing=how)
     source = reference.with_normalization(source, parse_normalization(options.normalize, source.color_order))
     source = reference.with_ending(source, ending, size)
     for note in source.notes:
@@ -115,10 +109,8 @@ def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: No
             on_warning=lambda line: on_step(f"warning: {line}"),
             how=source.preprocessing,
         )
-    judging = quantized_judging = None
-    if options.verify:
-        on_step("PyTorch: running the reference")
-        judging, quantized_judging = _judging(source, options, jobs, size, chosen)
+    on_step("PyTorch: running the reference")
+    judging, quantized_judging = _judging(source, options, jobs, size, chosen)
     workplace.check_output(options.output)
     fused, quantizer = fuse(adopt(source.module)), None
     if any(job.is_quantized for job in jobs):
@@ -130,16 +122,22 @@ def prepare(model_or_mode: nn.Module | str | None, options: Options, on_step: No
 def _judging(
     source: Reference, options: Options, jobs: list[Job], size: tuple[int, int], chosen: Photos
 ) -> tuple[Judging | None, Judging | None]:
-    """Images and PyTorch's outputs for float files, and for quantized ones; None where there is no such file."""
+    """Images and PyTorch's outputs for float files, and for quantized ones; None where there is no such file. Where
+    nothing is verified, there are those images alone that are laid beside the files."""
+
+    def judged_on(inputs: ImageSet) -> Judging:
+        chosen = inputs if options.verify else inputs.take(next(golden.choices(inputs))[0])
+        return Judging(chosen, reference.run(source, chosen.pixels))
+
     plain = quantized = None
     if not all(job.is_quantized for job in jobs):
         inputs = images.verification_set(
             size, seed=options.seed, folder=options.verify_images, how=source.preprocessing
         )
-        plain = Judging(inputs, reference.run(source, inputs.pixels))
+        plain = judged_on(inputs)
     if any(job.is_quantized for job in jobs):
         inputs = images.quantized_verification_set(size, seed=options.seed, photos=chosen.judging)
-        quantized = Judging(inputs, reference.run(source, inputs.pixels))
+        quantized = judged_on(inputs)
     return plain, quantized
 
 

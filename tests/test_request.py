@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from mvit_deploy import request, targets
 from mvit_deploy.errors import UsageError
+from mvit_deploy.image_options import parse_image_size
 from mvit_deploy.nn.endings import ENDINGS
 from mvit_deploy.request import (
     Options,
     ending_of,
     made_distinct,
-    parse_image_size,
     parse_precisions,
     plan,
     read_labels,

@@ -8,6 +8,7 @@ import numpy as np
 
 from mvit_deploy import images
 from mvit_deploy.bench.subject import Subject
+from mvit_deploy.spec import OWN, Preprocessing
 from mvit_deploy.verification import numeric_outputs
 
 BATCH = 32  # decoded at a time, so that a folder of any size fits
@@ -72,15 +73,18 @@ def _obstacle(subject: Subject, folders: set[str]) -> str:
 
 
 def _outcomes(subjects: list[Subject], paths: list[Path], photos: dict[Path, str]) -> Iterator[list[bool]]:
-    """For each file, whether it is right on each photo that has one of its labels. A photo is decoded once a size."""
-    pixels: dict[tuple[Path, tuple[int, int]], np.ndarray] = {}
+    """For each file, whether it is right on each photo that has one of its labels, prepared as the file declares; a
+    photo is decoded once for all that prepare it alike."""
+    pixels: dict[tuple[Path, tuple[int, int], Preprocessing], np.ndarray] = {}
     for subject in subjects:
-        labels, size = subject.runner.interface.labels, subject.image_size
-        chosen = [path for path in paths if photos[path] in labels]
+        declared, size = subject.runner.interface.declared, subject.image_size
+        how = declared.preprocessing or OWN
+        chosen = [path for path in paths if photos[path] in declared.labels]
         for path in chosen:
-            if (path, size) not in pixels:
-                pixels[path, size] = images.prepare(path, size)
-        yield _right(subject, [pixels[path, size] for path in chosen], [labels.index(photos[path]) for path in chosen])
+            if (path, size, how) not in pixels:
+                pixels[path, size, how] = images.prepare(path, size, how)
+        truth = [declared.labels.index(photos[path]) for path in chosen]
+        yield _right(subject, [pixels[path, size, how] for path in chosen], truth)
 
 
 def _right(subject: Subject, pixels: list[np.ndarray], truth: list[int]) -> list[bool]:

@@ -8,7 +8,7 @@ import click
 from exporters import MIN_IOS, TARGETS
 from mvit_deploy.cli import entry
 from mvit_deploy.errors import UsageError
-from mvit_deploy.spec import IO_TYPES, PRECISION_ALIASES, PRECISIONS, TASKS, VARIANTS
+from mvit_deploy.spec import IO_TYPES, PRECISION_ALIASES, PRECISIONS, RESAMPLINGS, TASKS, VARIANTS
 
 FORMATS = [name for name in TARGETS["coreml"].formats]
 _EPILOG = """\b
@@ -88,6 +88,15 @@ missing; 5 the checkpoint; 6 the converter, the disk or an internal error; 130 i
     metavar="imagenet|none|M,S",
     help="Mean and deviation that the network was trained with, one or three of each, put into the files, which then "
     "take [0, 1]. Default: none, as MobileViT's published weights.",
+)
+@click.option(
+    "--resize",
+    metavar="N|HxW",
+    help="Of photos: the short side before the centre is cropped, or both sides whatever the proportions. Default: as "
+    "the checkpoint's folder says, else 288 for 256.",
+)
+@click.option(
+    "--resampling", metavar="|".join(RESAMPLINGS), help="Of photos. Default: as the folder says, else bilinear."
 )
 @click.option("--author", metavar="TEXT", help="Of the model, put into the files.")
 @click.option("--license", metavar="TEXT", help="Of the weights, put into the files.")

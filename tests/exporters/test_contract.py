@@ -50,8 +50,10 @@ def test_the_file_says_what_it_was_asked_to_be(labelled: dict[str, Report], name
     assert image.shape == ((1, 3, *SIZE) if image.layout == "NCHW" else (1, *SIZE, 3))
     assert (image.range, image.color_order) == ((0.0, 1.0), "RGB")
     assert interface.labels == LABELS
-    core_ml = {"classLabel", "classLabel_probs"}
-    assert {o.name for o in interface.outputs} == (core_ml if name.startswith("ml") else {"logits"})
+    outputs = {"onnx": {"logits"}, "tflite": {"probabilities"}}
+    assert {o.name for o in interface.outputs} == outputs.get(
+        name.split(maxsplit=1)[0], {"classLabel", "classLabel_probs"}
+    )
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -74,10 +76,11 @@ def test_a_file_gives_the_logits_of_the_original_module(labelled: dict[str, Repo
         expected = sensitive("xxs", 5)(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255).numpy()
 
     outputs = runtimes.open_file(labelled[name].path).run(pixels)
-    if "classLabel" in outputs:  # Core ML's classifier: labels, and probabilities instead of logits
-        assert list(outputs["classLabel"]) == [LABELS[i] for i in expected.argmax(1)]
+    if "classLabel" in outputs:  # Core ML's classifier
+        assert list(outputs.pop("classLabel")) == [LABELS[i] for i in expected.argmax(1)]
+    ((output, found),) = outputs.items()
+    if output != "logits":
         expected = torch.from_numpy(expected).softmax(-1).numpy()
-    found = outputs.get("logits", outputs.get("classLabel_probs"))
 
     assert np.abs(found - expected).max() / np.abs(expected).max() < (1e-5 if "fp32" in name else 3e-2)
 
