@@ -95,11 +95,18 @@ def _check_neural_engine(
     if operation.type in supported.ANE_TABLES:
         found.add("ane-table", operator)
     if operation.type == "conv":
-        height, width = ([1, 1, *_type(operation.inputs["weight"][0], values).shape[2:]])[-2:]
+        height, width = _kernel(operation, values)
         if width > supported.ANE_KERNEL_WIDTH or height > supported.ANE_KERNEL_HEIGHT:
             found.add("ane-kernel", operator, what=f"{height}x{width}")
     if operation.type in _SLICES and _begins_inside_last_axis(operation, program):
         found.add("ane-slice", operator)
+
+
+def _kernel(operation: Operation, values: dict[str, TensorType]) -> tuple[int, int]:
+    """Height and width of a convolution's weights (O, I/groups, *kernel)."""
+    weights = [_type(argument, values).shape or () for argument in operation.inputs.get("weight", ())]
+    height, width = [1, 1, *(weights[0][2:] if weights else ())][-2:]
+    return height, width
 
 
 def _is_too_large(kind: TensorType) -> bool:

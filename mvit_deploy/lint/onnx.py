@@ -54,7 +54,7 @@ def lint(path: Path) -> LintResult:
     """Hold an .onnx file to the rules. Raises: DamagedFileError."""
     model = _load(path)
     nodes = [node for node in _nodes(model.graph) if node.op_type != "Constant"]
-    operators = [Operator(i, _type_of(node), node.name or node.output[0]) for i, node in enumerate(nodes)]
+    operators = [Operator(i, _type_of(node), node.name or "".join(node.output[:1])) for i, node in enumerate(nodes)]
     found = Findings(operators)
     _check_file(model, found)
     types = _types(model)
