@@ -1,6 +1,6 @@
 package mobilevit
 
-/** What mvit-inspect says of the shipped file. tests/examples/test_apps.py holds each value to an exported one. */
+/** What the shipped file says of itself. tests/examples/test_apps.py holds each value to an exported one. */
 object Contract {
     const val MODEL = "mobilevit_xxs_fp32.tflite"
     const val SIGNATURE = "serving_default"

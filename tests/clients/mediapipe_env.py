@@ -1,7 +1,7 @@
 """MediaPipe Tasks in a virtual environment of its own: its OpenCV and NumPy clash with what onnx2tf pins.
 
-Looked for in the clients' cache (tests/clients/tools.py), made there with CI=true or MVIT_INSTALL_CLIENTS=1; otherwise a
-test is skipped with the reason. Whatever runs in it is the script mediapipe_run.py.
+Looked for in the clients' cache (tests/clients/tools.py), made there with CI=true or MVIT_INSTALL_CLIENTS=1; otherwise
+a test is skipped with the reason. Whatever runs in it is the script mediapipe_run.py.
 """
 
 import json
@@ -32,7 +32,7 @@ _PROBE = (
 
 def run(tasks: list[dict]) -> list[dict]:
     """What mediapipe_run.py answers to its tasks, in their order. Skips the test where MediaPipe cannot be had."""
-    command = [_python(), SCRIPT]
+    command = [interpreter_or_skip(), SCRIPT]
     done = subprocess.run(
         command, input=json.dumps(tasks), capture_output=True, text=True, check=False, timeout=WITHIN_S, env=_clean()
     )
@@ -41,7 +41,8 @@ def run(tasks: list[dict]) -> list[dict]:
     return json.loads(done.stdout)
 
 
-def _python() -> Path:
+def interpreter_or_skip() -> Path:
+    """For fixtures too, so that nothing is exported for tests that are skipped."""
     found = _outcome()
     if isinstance(found, NotHereError):
         pytest.skip(str(found))

@@ -1,8 +1,8 @@
 """Runs in an environment with MediaPipe and without this project: reads tasks as JSON, writes what MediaPipe says.
 
 A task: {"do": classify | segment | detect, "model": path, "images": path of a .npy, uint8 (n, height, width, 3)}, or
-{"do": "metadata", "model": path}. segment also has "save", where its masks go as .npz, and detect "score_threshold". The
-answer has "results", one an image, or "error", MediaPipe's reason.
+{"do": "metadata", "model": path}. segment also has "save", where its masks go as .npz. The answer has "results", one an
+image, or "error", MediaPipe's reason.
 """
 
 import io
@@ -32,12 +32,10 @@ def classify(task):
 
 
 def detect(task):
-    options = vision.ObjectDetectorOptions(
-        base_options=BaseOptions(model_asset_path=task["model"]), score_threshold=task.get("score_threshold", 0.0)
-    )
+    options = vision.ObjectDetectorOptions(base_options=BaseOptions(model_asset_path=task["model"]))
     with vision.ObjectDetector.create_from_options(options) as detector:
         found = [detector.detect(image).detections for image in images_of(task)]
-    return [[detection(each) for each in detections] for detections in found]
+    return [[single for each in detections for single in singles(each)] for detections in found]
 
 
 def segment(task):
@@ -89,9 +87,11 @@ def category(found):
     return {"label": found.category_name, "score": found.score, "index": found.index}
 
 
-def detection(found):
+def singles(found):
+    """A detection for each class: MediaPipe joins those of one box (DetectionsDeduplicateCalculator)."""
     box = found.bounding_box
-    return category(found.categories[0]) | {"box": [box.origin_x, box.origin_y, box.width, box.height]}
+    sides = {"box": [box.origin_x, box.origin_y, box.width, box.height]}
+    return [category(each) | sides for each in found.categories]
 
 
 DO = {"classify": classify, "detect": detect, "segment": segment, "metadata": metadata}
@@ -100,7 +100,7 @@ DO = {"classify": classify, "detect": detect, "segment": segment, "metadata": me
 def answer(task):
     try:
         return {"results": DO[task["do"]](task)}
-    except (ValueError, RuntimeError) as error:  # what MediaPipe raises for a model that it does not take
+    except (ValueError, RuntimeError, OSError) as error:  # what MediaPipe raises for a model that it does not take
         return {"error": str(error)}
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
@@ -88,7 +89,9 @@ def test_digests_and_sizes_are_those_of_the_files(fixture: Path) -> None:
         content = (fixture / said[part]["name"]).read_bytes()
         assert said[part]["sha256"] == hashlib.sha256(content).hexdigest()
     for part in ("photo", "pixels"):
-        assert Image.open(fixture / said[part]["name"]).size == (said[part]["width"], said[part]["height"])
+        picture = Image.open(fixture / said[part]["name"])
+        assert picture.size == (said[part]["width"], said[part]["height"])
+        assert picture.info["srgb"] == 0  # no decoder has to guess the colours
     assert (said["pixels"]["height"], said["pixels"]["width"]) == SIZE
 
 
@@ -130,6 +133,16 @@ def test_a_photo_that_hides_faults_is_refused(tmp_path: Path, onnx_file: Path) -
         with pytest.raises(UsageError, match=fault):
             make.make(onnx_file, tmp_path / f"{name}.png", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_does_not_say_how_photos_are_prepared_is_refused(tmp_path: Path, onnx_file: Path) -> None:
+    model = onnx.load(onnx_file)
+    (entry,) = [each for each in model.metadata_props if each.key == "mvit_deploy.preprocessing"]
+    model.metadata_props.remove(entry)
+    onnx.save(model, tmp_path / "silent.onnx")
+
+    with pytest.raises(UsageError, match="does not say how photos are prepared"):
+        make.make(tmp_path / "silent.onnx", BEE, tmp_path / "out")
 
 
 def test_the_command_line_prints_the_classes_and_errors_in_one_line(tmp_path: Path, onnx_file: Path) -> None:
