@@ -56,6 +56,7 @@ def run(weights: Path, output: Path, count: int) -> int:
             weights=weights,
             labels=LABELS,
             image_size=SIDE,
+            resize=(SIDE, SIDE),
             calibration=calibration,
             output=output,
             on_step=steps,
