@@ -16,6 +16,7 @@ PACKAGES = {"mvit_deploy": Path(mvit_deploy.__file__).parent, "exporters": Path(
 # A layer may import those after it, and of its own row; what is not listed here belongs to the row of its folder.
 LAYERS = [
     {"mvit_deploy.cli", "mvit_deploy.pytest_plugin"},
+    {"mvit_deploy.html"},
     {"mvit_deploy.pipeline", "mvit_deploy.recheck", "mvit_deploy.bench"},
     {"mvit_deploy.work", "mvit_deploy.subject"},
     {"mvit_deploy.quantization"},
@@ -24,6 +25,7 @@ LAYERS = [
     {"mvit_deploy.anatomy"},
     {"mvit_deploy.verification", "mvit_deploy.locate", "mvit_deploy.request", "mvit_deploy.targets", "exporters"},
     {"mvit_deploy.labelling"},
+    {"mvit_deploy.findings"},
     {
         "mvit_deploy.interface",
         "mvit_deploy.reference",
@@ -74,6 +76,7 @@ HEAVY = {
                        "mvit_deploy.runtimes.census.tflite", "mvit_deploy.runtimes.suppressed.tflite",
                        "exporters._tflite_quantized"),
     "matplotlib": ("mvit_deploy.charts",),
+    "jinja2": ("mvit_deploy.html",),
 }  # fmt: skip
 
 

@@ -1,0 +1,13 @@
+"""One self-contained HTML page about exported files, to attach to a release.
+
+    from mvit_deploy import html
+
+    Path("release.html").write_text(html.render(reports), encoding="utf-8")
+
+render makes a page of reports alone, and of pictures, errors by stage and times where html.gathering has made them.
+"""
+
+from mvit_deploy.html.exhibits import Answer, Gallery, Picture, StageErrors, Time, Timing
+from mvit_deploy.html.page import render
+
+__all__ = ["Answer", "Gallery", "Picture", "StageErrors", "Time", "Timing", "render"]

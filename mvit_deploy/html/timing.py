@@ -1,0 +1,54 @@
+"""A short measurement of latency for a page; mvit-bench is the one with care."""
+
+from collections.abc import Sequence
+
+from mvit_deploy import chatter
+from mvit_deploy.bench import measuring
+from mvit_deploy.bench.machine import processor_name, processors
+from mvit_deploy.bench.subject import Subject, open_subject
+from mvit_deploy.errors import DamagedFileError, MissingLibraryError
+from mvit_deploy.html.exhibits import Time, Timing
+from mvit_deploy.html.subjects import Judged
+from mvit_deploy.html.words import listed
+from mvit_deploy.runtimes import target_of
+
+ROUNDS, WARM_UP, THREADS = 5, 2, 1
+
+
+class _Silent:
+    def __call__(self, step: str) -> None:
+        """Nobody is told."""
+
+    def update(self, detail: str) -> None:
+        """Nobody is told."""
+
+
+def timing(judged: Sequence[Judged], progress: measuring.Progress | None = None) -> Timing | None:
+    """Of the files that are there and can be timed off a device; None where there is none."""
+    there = [each for each in judged if each.is_there]
+    timed = [each for each in there if target_of(each.path) != "coreml"]
+    remarks = ["Core ML files are not timed: that needs an Apple device."] if len(timed) < len(there) else []
+    opened: list[tuple[str, Subject]] = []
+    for each in timed:
+        try:
+            with chatter.into_log("html-timing"):
+                subject = open_subject(each.path)
+        except MissingLibraryError as error:
+            subject = error
+        if isinstance(subject, Exception):
+            remarks.append(f"{each.path.name} is not timed: {subject}")
+        else:
+            opened.append((each.key, subject))
+    times: tuple[Time, ...] = ()
+    if opened:
+        options = measuring.Options(ROUNDS, WARM_UP, (THREADS,))
+        try:
+            found = measuring.latencies([subject for _, subject in opened], THREADS, options, progress or _Silent())
+            pairs = zip(opened, found, strict=True)
+            times = tuple(Time(key, own.ms.median, own.ms.p25, own.ms.p75, own.ms.n) for (key, _), own in pairs)
+        except DamagedFileError as error:
+            remarks.append(f"{listed([s.path.name for _, s in opened])}: not timed: {error}")
+    if not times and not remarks:
+        return None
+    machine = f"{processor_name()}, {processors()} processors"
+    return Timing(machine, THREADS, ROUNDS, times, tuple(dict.fromkeys(remarks)))
