@@ -180,7 +180,7 @@ def test_the_wheel_holds_both_packages_and_the_photos() -> None:
     assert {"LICENSE", "NOTICE"} <= {path.name for path in site.rglob("*.dist-info/licenses/*")}
 
 
-@pytest.mark.parametrize("command", ["export", "verify", "bench", "inspect"])
+@pytest.mark.parametrize("command", ["export", "verify", "bench", "inspect", "diff"])
 def test_help_loads_no_heavy_library(command: str) -> None:
     code = (
         f"import sys; from mvit_deploy.cli.{command} import main; assert main(['--help']) == 0;"
