@@ -1,15 +1,15 @@
 """Headless Chromium over the DevTools protocol on a pair of pipes, which needs no WebSocket library.
 
-Source: https://chromedevtools.github.io/devtools-protocol, and --remote-debugging-pipe of Chromium: it reads JSON messages,
+Source: https://chromedevtools.github.io/devtools-protocol. With --remote-debugging-pipe Chromium reads JSON messages,
 each ended by NUL, from file descriptor 3 and writes them to 4.
 """
 
 import base64
-import fcntl
 import json
 import os
 import select
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +28,14 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 ANSWER_WITHIN_S = 60
-READ_FROM, WRITE_TO = 3, 4  # as Chromium has them
+# Moves two descriptors out of the way of each other, then to 3 and 4, and becomes the browser.
+LAUNCHER = """
+import fcntl, os, sys
+high = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for end, number in zip(high, (3, 4)):
+    os.dup2(end, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class BrowserError(AssertionError):
@@ -40,16 +47,12 @@ def chromium(program: Path, profile: Path) -> Iterator["Browser"]:
     """A running browser with an empty profile. profile: a folder of its own."""
     (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
 
-    def place_pipes() -> None:
-        high = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs_in, theirs_out)]
-        for end, number in zip(high, (READ_FROM, WRITE_TO), strict=True):
-            os.dup2(end, number)
-
+    started = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+    ends = (theirs_in, theirs_out)
     with (profile / "chromium.log").open("wb") as log:
         process = subprocess.Popen(
-            [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            stdout=log, stderr=log, close_fds=False, preexec_fn=place_pipes,
-        )  # fmt: skip
+            [sys.executable, "-c", LAUNCHER, *map(str, ends), *map(str, started)], stdout=log, stderr=log, pass_fds=ends
+        )
     os.close(theirs_in)
     os.close(theirs_out)
     try:
@@ -108,7 +111,7 @@ class Browser:
     def open(self, url: str) -> "Page":
         """A new page, as soon as it is asked for; it is still loading."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        page = Page(self, self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
+        page = Page(self, self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"], target)
         for domain in ("Page", "Network", "Runtime", "Log"):
             page.call(f"{domain}.enable")
         page.call("Page.navigate", url=url)
@@ -118,8 +121,11 @@ class Browser:
 class Page:
     """One page of a browser."""
 
-    def __init__(self, browser: Browser, session: str) -> None:
-        self._browser, self._session = browser, session
+    def __init__(self, browser: Browser, session: str, target: str) -> None:
+        self._browser, self._session, self._target = browser, session, target
+
+    def close(self) -> None:
+        self._browser.call("Target.closeTarget", targetId=self._target)
 
     def call(self, method: str, **parameters: object) -> dict[str, object]:
         return self._browser.call(method, session=self._session, **parameters)

@@ -3,7 +3,7 @@
 import importlib
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +16,7 @@ from PIL import Image
 
 import mvit_deploy
 from mvit_deploy.errors import MissingLibraryError
-from mvit_deploy.spec import QUANTIZED
+from mvit_deploy.spec import NEEDS_CALIBRATION
 from tests.clients import tools
 from tests.clients.browser import Browser, Page, chromium
 from tests.conftest import PHOTOS, ROOT, quick_blame
@@ -65,6 +65,20 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with chromium(tools.chromium(), tmp_path_factory.mktemp("profile")) as running:
         yield running
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[[str], Page]]:
+    """Opens an address; the test's pages are closed after it."""
+    opened: list[Page] = []
+
+    def open_one(address: str) -> Page:
+        opened.append(browser.open(address))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +148,7 @@ def onnx_file(
 ) -> Path:
     """The file of a test's precision."""
     if precision not in made_files:
-        calibration = request.getfixturevalue("digits").calibration if precision in QUANTIZED else None
+        calibration = request.getfixturevalue("digits").calibration if precision in NEEDS_CALIBRATION else None
         made_files[precision] = exported(precision, tmp_path_factory.mktemp(precision), calibration=calibration)
     return made_files[precision]
 

@@ -9,7 +9,7 @@ CLIENTS = "tests/clients/"
 
 
 def lines(skipped: Iterable[pytest.TestReport]) -> list[str]:
-    """For the end of a run: one line for all that was skipped, then a block of the clients' tests. Empty without any."""
+    """For the end of a run: a line for all that was skipped, then a block of the clients' tests. Empty without any."""
     reports = list(skipped)
     if not reports:
         return []

@@ -1,33 +1,30 @@
-"""The example page in Chromium: a photo's labels are those that PyTorch gives, by what the file says of itself alone."""
+"""The example page in Chromium gives the labels that PyTorch gives, by what a file says of itself alone."""
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from PIL import Image
 
-from mvit_deploy.preprocessing import Preprocessing, apply
 from mvit_deploy import runtimes
 from mvit_deploy.checkpoints import load_checkpoint
 from mvit_deploy.nn.heads.classification import Classifier
+from mvit_deploy.preprocessing import apply
+from mvit_deploy.spec import Preprocessing
 from tests.clients import onnx_edits
-from tests.clients.browser import Browser, BrowserError, Page
-from tests.clients.conftest import LABELS, PAGE, SIDE, WEIGHTS, Digits, Site, pixels_of, site_of
+from tests.clients.browser import BrowserError, Page
+from tests.clients.conftest import LABELS, PAGE, SIDE, WEIGHTS, Digits, Site, pixels_of
+from tests.clients.pages import Opener, Result, choose, result_of, seen, served
 from tests.conftest import PHOTOS
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 1e-3, "w8": 1e-2, "w8a16": 1e-2, "w8a8": 1e-2}
 ACROSS_RUNTIMES = 1e-3
 EXACT = TOLERANCES["fp32"]
-SETTLED = "['done', 'error'].includes(document.body?.dataset.state)"
-Result = dict[str, object]
 
 
 @cache
@@ -47,32 +44,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum()
 
 
-def result_of(page: Page) -> Result:
-    page.wait_until(SETTLED)
-    return json.loads(page.evaluate("document.body.dataset.result"))
-
-
-def choose(page: Page, selector: str, path: Path) -> None:
-    """A file as a person chooses it, until the page has dealt with it."""
-    page.evaluate("document.body.dataset.state = 'asked'")
-    page.choose_file(selector, path)
-    page.wait_until("!['asked', 'busy'].includes(document.body.dataset.state)")
-
-
-def seen(page: Page, model: Path, picture: Path) -> Result:
-    choose(page, "#model", model)
-    choose(page, "#photo", picture)
-    return result_of(page)
-
-
-def served(site: Site, path: Path) -> str:
-    """A file's address on the site."""
-    target = site.folder / path.name
-    if not target.exists():
-        target.symlink_to(path)
-    return quote(path.name)
-
-
 def check(found: Result, probabilities: np.ndarray, tolerance: float, labels: tuple[str, ...] = LABELS) -> None:
     """The label is right, the probabilities are within the tolerance, and the five shown are the five highest."""
     given = np.array(found["probabilities"])
@@ -89,10 +60,10 @@ some_precisions = pytest.mark.parametrize(
 
 @some_precisions
 def test_a_page_that_runs_by_itself_reads_digits_as_pytorch_does(
-    browser: Browser, site: Site, onnx_file: Path, digits: Digits, precision: str
+    open_page: Opener, site: Site, onnx_file: Path, digits: Digits, precision: str
 ) -> None:
     pictures = list(digits.unseen.values())
-    page = browser.open(f"{site.address}?model={served(site, onnx_file)}&image={served(site, pictures[0])}&run=1")
+    page = open_page(f"{site.address}?model={served(site, onnx_file)}&image={served(site, pictures[0])}&run=1")
     found = [result_of(page)]
     for picture in pictures[1:]:
         choose(page, "#photo", picture)
@@ -211,91 +182,8 @@ def test_what_the_file_says_is_shown(page: Page, fp32_file: Path, photos: list[P
         assert said in text
 
 
-def png(path: Path) -> Path:
-    Image.new("RGB", (SIDE, SIDE)).save(path, "png")
-    return path
-
-
-def cut_in_half(path: Path) -> Path:
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-    return path
-
-
-as_they_are = onnx_edits.said(preprocessing='{"resize": null, "crop": null, "resampling": "bilinear"}')
-REFUSED = {
-    "a picture": (lambda model: None, png, "not an .onnx file"),
-    "a half": (lambda model: None, cut_in_half, "not an .onnx file"),
-    "no labels": (onnx_edits.without("labels"), None, "no labels"),
-    "no colour order": (onnx_edits.without("color_order"), None, "colour order"),
-    "no value range": (onnx_edits.without("value_range"), None, "value range"),
-    "no metadata": (onnx_edits.without_any, None, "does not say what it is"),
-    "a detector": (onnx_edits.said(task="detection"), None, "shows classifiers"),
-    "a label too few": (onnx_edits.said(labels=json.dumps(LABELS[1:])), None, "9 labels"),
-    "labels no list": (onnx_edits.said(labels='"0123456789"'), None, "no list"),
-    "a resampling unknown": (onnx_edits.said(preprocessing='{"resize": 9, "crop": null, "resampling": "magic"}'),
-                             None, "resampling"),
-    "a step unknown": (onnx_edits.said(preprocessing='{"resize": 9, "crop": null, "resampling": "box", "gamma": 2}'),
-                       None, "gamma"),
-    "a wrong size": (as_they_are, None, f"pictures of {SIDE} × {SIDE}"),
-    "logits called probabilities": (onnx_edits.calling_logits_probabilities, None, "probabilities are none"),
-    "numbers that are none": (onnx_edits.giving_nan, None, "not finite"),
-    "a free size": (onnx_edits.with_free_size, None, "fixed size"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_right_is_an_error_on_the_page(page: Page, fp32_file: Path, tmp_path: Path, name: str) -> None:
-    edit, spoil, message = REFUSED[name]
-    model = onnx_edits.edited(fp32_file, tmp_path, edit)
-    if spoil is not None:
-        spoil(model)
-    Image.new("RGB", (SIDE + 1, SIDE), "red").save(tmp_path / "red.png")
-    choose(page, "#photo", tmp_path / "red.png")
-    choose(page, "#model", model)
-
-    found = result_of(page)
-
-    assert message in found["error"]
-    assert page.evaluate("document.body.dataset.state") == "error"
-    assert page.evaluate("document.getElementById('error').innerText") == found["error"]
-    assert page.evaluate("document.querySelectorAll('#labels li').length") == 0
-
-
-def test_a_file_that_is_no_picture_is_an_error_and_the_page_goes_on(
-    page: Page, fp32_file: Path, photos: list[Path], tmp_path: Path
-) -> None:
-    (tmp_path / "note.png").write_text("no picture")
-    choose(page, "#model", fp32_file)
-    choose(page, "#photo", tmp_path / "note.png")
-    assert "note.png is no picture" in result_of(page)["error"]
-
-    choose(page, "#photo", photos[0])
-    check(result_of(page), expected(pixels_of(photos[0])), EXACT)
-
-
-@pytest.mark.parametrize(
-    ("query", "message"),
-    [("?model=missing.onnx&run=1", "missing.onnx cannot be fetched: 404"), ("?run=1", "choose a model and a photo"),
-     ("?model=http://example.org/m.onnx&run=1", "from its own server only")],
-)  # fmt: skip
-def test_an_address_that_asks_for_what_is_not_there_is_an_error(
-    browser: Browser, site: Site, query: str, message: str
-) -> None:
-    assert message in result_of(browser.open(site.address + query))["error"]
-
-
-def test_without_onnxruntime_web_the_page_says_what_to_install(browser: Browser, site: Site, fp32_file: Path) -> None:
-    bare = site_of(site.folder / "bare", runtime=None)
-    shutil.copy(fp32_file, bare / "model.onnx")
-
-    found = result_of(browser.open(f"{site.address}bare/?model=model.onnx&run=1"))
-
-    assert "npm install" in found["error"]
-
-
-def test_no_request_leaves_the_machine(browser: Browser, site: Site, fp32_file: Path, photos: list[Path]) -> None:
-    page = browser.open(f"{site.address}?model={served(site, fp32_file)}&image={served(site, photos[0])}&run=1")
+def test_no_request_leaves_the_machine(open_page: Opener, site: Site, fp32_file: Path, photos: list[Path]) -> None:
+    page = open_page(f"{site.address}?model={served(site, fp32_file)}&image={served(site, photos[0])}&run=1")
     assert "top" in result_of(page)
 
     asked = page.requests()

@@ -1,8 +1,8 @@
 """Finds the programs that the tests of clients need, or installs them where that is wished.
 
 With CI=true or MVIT_INSTALL_CLIENTS=1 what is missing is installed: by apt-get as root, and by npm into a cache folder
-(MVIT_CLIENTS_CACHE, by default ~/.cache/mvit-deploy-clients). Otherwise, or where that fails, a test is skipped with the
-reason, which the end of the run repeats (tests/clients/skips.py).
+(MVIT_CLIENTS_CACHE, by default ~/.cache/mvit-deploy-clients). Otherwise, or where that fails, a test is skipped with
+the reason, which the end of the run repeats (tests/clients/skips.py).
 """
 
 import fcntl
