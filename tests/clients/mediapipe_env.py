@@ -32,9 +32,13 @@ _PROBE = (
 
 def run(tasks: list[dict]) -> list[dict]:
     """What mediapipe_run.py answers to its tasks, in their order. Skips the test where MediaPipe cannot be had."""
-    command = [interpreter_or_skip(), SCRIPT]
+    return answers(interpreter_or_skip(), tasks)
+
+
+def answers(python: Path, tasks: list[dict]) -> list[dict]:
+    """The same, of an interpreter that has MediaPipe."""
     done = subprocess.run(
-        command, input=json.dumps(tasks), capture_output=True, text=True, check=False, timeout=WITHIN_S, env=_clean()
+        [python, SCRIPT], input=json.dumps(tasks), capture_output=True, text=True, check=False, timeout=WITHIN_S, env=_clean()
     )
     if done.returncode:
         raise RuntimeError(f"{SCRIPT.name} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")

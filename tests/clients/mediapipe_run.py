@@ -1,8 +1,9 @@
 """Runs in an environment with MediaPipe and without this project: reads tasks as JSON, writes what MediaPipe says.
 
-A task: {"do": classify | segment | detect, "model": path, "images": path of a .npy, uint8 (n, height, width, 3)}, or
-{"do": "metadata", "model": path}. segment also has "save", where its masks go as .npz. The answer has "results", one an
-image, or "error", MediaPipe's reason.
+A task: {"do": classify | segment | detect, "model": path, "images": path of a .npy, uint8 (n, height, width, 3), or of an
+.npz of images of any sizes}, or {"do": "metadata", "model": path}. classify may have "regions", an image each: left,
+top, right and bottom of what is looked at, in units of its sides. segment has "save", where its masks go as .npz. The
+answer has "results", one an image, or "error", MediaPipe's reason.
 """
 
 import io
@@ -17,18 +18,30 @@ from mediapipe.tasks.metadata import image_segmenter_metadata_schema_py_generate
 from mediapipe.tasks.metadata import metadata_schema_py_generated as metadata_schema
 from mediapipe.tasks.metadata import schema_py_generated as model_schema
 from mediapipe.tasks.python import BaseOptions, vision
+from mediapipe.tasks.python.components.containers.rect import RectF
 
 
 def images_of(task):
-    for pixels in np.load(task["images"]):
+    given = np.load(task["images"])
+    for pixels in given.values() if isinstance(given, np.lib.npyio.NpzFile) else given:
         yield mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
 
 
 def classify(task):
     options = vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_path=task["model"]))
+    images = list(images_of(task))
+    regions = task.get("regions", [(0, 0, 1, 1)] * len(images))
     with vision.ImageClassifier.create_from_options(options) as classifier:
-        found = [classifier.classify(image).classifications for image in images_of(task)]
-    return [[category(each) for each in heads[0].categories] for heads in found]
+        found = [classifier.classify(image, looking_at(region)) for image, region in zip(images, regions, strict=True)]
+    return [[category(each) for each in result.classifications[0].categories] for result in found]
+
+
+def looking_at(region):
+    """None for the whole: MediaPipe then takes another path, that of every app that asks for nothing."""
+    if tuple(region) == (0, 0, 1, 1):
+        return None
+    left, top, right, bottom = region
+    return vision.ImageProcessingOptions(region_of_interest=RectF(left=left, top=top, right=right, bottom=bottom))
 
 
 def detect(task):
