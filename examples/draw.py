@@ -16,8 +16,9 @@ from PIL import Image, ImageDraw
 from mvit_deploy import reference, runtimes
 from mvit_deploy.decoding import decode
 from mvit_deploy.detection import Detections, non_maximum_suppression
+from mvit_deploy.live import reference_of
 from mvit_deploy.runtimes import suppressed
-from mvit_deploy.subject import Options, read_subject, reference_of, size_of
+from mvit_deploy.subject import Options, read_subject, size_of
 from mvit_deploy.verification import channels_first
 
 LEAST_SCORE = 0.3

@@ -17,7 +17,7 @@ from mvit_deploy.spec import (
 
 _LAYOUTS = {"onnx": "NCHW", "tflite": "NHWC", "mlpackage": "NHWC", "mlmodel": "NHWC"}
 _PICTURES = ("mlpackage", "mlmodel")  # formats that take 8-bit pictures; the others take bare tensors
-_DECLARED_FIELDS = (
+DECLARED_FIELDS = (
     "mode", "task", "variant", "suppression", "labels", "normalization", "preprocessing", "about",
 )  # fmt: skip
 _OUTPUT_FIELDS = ("name", "shape", "dtype", "meaning", "layout")
@@ -25,6 +25,17 @@ _OUTPUT_FIELDS = ("name", "shape", "dtype", "meaning", "layout")
 
 def faults(contract: Contract, found: Interface) -> list[str]:
     """Every point in which a file's interface, read back, differs from the contract; empty when it agrees."""
+    return tensor_faults(contract, found) + declared_faults(contract, found)
+
+
+def declared_faults(contract: Contract, found: Interface) -> list[str]:
+    """Those of what the file's metadata say."""
+    fields = [(name, getattr(found.declared, name), getattr(contract, name)) for name in DECLARED_FIELDS]
+    return [problem for field in fields for problem in _compare(*field)]
+
+
+def tensor_faults(contract: Contract, found: Interface) -> list[str]:
+    """Those of inputs and outputs."""
     expected = {output.name: output for output in expected_outputs(contract, found.format)}
     actual = {output.name: output for output in found.outputs}
     problems = _compare("outputs", set(actual), set(expected))
@@ -34,8 +45,6 @@ def faults(contract: Contract, found: Interface) -> list[str]:
         problems += _input_faults(contract, found.inputs[0], found.format)
     else:
         problems.append(f"{len(found.inputs)} inputs, expected 1")
-    for field in _DECLARED_FIELDS:
-        problems += _compare(field, getattr(found.declared, field), getattr(contract, field))
     return problems
 
 

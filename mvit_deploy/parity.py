@@ -3,6 +3,7 @@
 The floors stand here, fixed before any artefact exists, and are never derived from the error that they judge.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -186,7 +187,7 @@ def judge(
     matches, for that reason.
     """
     axis = class_axis(meaning, reference.ndim)
-    floor = _floor(precision, axis is not None, meaning, report_only)
+    floor = floor_of(precision, meaning, reference.ndim, report_only=report_only)
     if reference.shape != candidate.shape:
         reason = f"outputs have shape {candidate.shape}, the reference has {reference.shape}"
         return Judgement(MISMATCH, reason, Errors(0), None, "", floor)
@@ -205,16 +206,36 @@ def judge(
     )
 
 
-def _floor(precision: str, are_classes: bool, meaning: str, report_only: str | None) -> Tolerance:
-    """The floors that hold for such outputs."""
+def floor_of(precision: str, meaning: str, rank: int, *, report_only: str | None = None) -> Tolerance:
+    """The floors of outputs of a meaning and a rank, the batch counted; none where numbers are only reported."""
     if report_only:
         return Tolerance()
     if meaning == CLASSES:
         return Tolerance(top1_agreement_photos=CLASS_MAP_AGREEMENT[precision])
     floor = TOLERANCES[precision]
-    if are_classes:
+    if class_axis(meaning, rank) is not None:
         return floor
     return replace(floor, mean_kl_photos=None, top1_agreement_photos=None, top1_agreement_least_photos=None)
+
+
+def recorded_faults(floor: Tolerance, errors: Errors, photos: Errors | None) -> list[str]:
+    """Where numbers over all inputs and over photos, as a report has them, cannot be of a file that keeps the floors.
+
+    Of floors on each input the numbers over all are held to the same: none can be worse than the worst input.
+    """
+    faults = _above("rel_max", errors.rel_max, floor.rel_max_each)
+    faults += _below("sqnr_db", errors.sqnr_db, floor.sqnr_db_each)
+    return faults if photos is None else faults + _photo_faults(floor, photos)
+
+
+def loosened(recorded: Mapping[str, object], floor: Tolerance) -> list[str]:
+    """The floors that a recorded tolerance does not have, or has looser; empty where it is as strict."""
+    faults = []
+    for key, limit in floor.to_json().items():
+        value, is_least = recorded.get(key), key.startswith(("sqnr_db", "top1_agreement_photos"))
+        if not isinstance(value, int | float) or not (value >= limit if is_least else value <= limit):
+            faults.append(f"{key} {value}, this version's is {limit:g}")
+    return faults
 
 
 def _errors_of(reference: np.ndarray, candidate: np.ndarray, mask: np.ndarray, axis: int | None) -> Errors | None:

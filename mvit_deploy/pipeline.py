@@ -10,8 +10,10 @@ from typing import TypeVar
 
 from torch import nn
 
-from mvit_deploy import chatter, preprocessing, report, runtimes, targets, verification, workplace
+from mvit_deploy import chatter, evidence, preprocessing, report, runtimes, targets, verification, workplace
 from mvit_deploy.errors import CheckpointError, MissingLibraryError, MvitError, UsageError, explain
+from mvit_deploy.evidence import Evidence
+from mvit_deploy.golden import golden_path
 from mvit_deploy.images import ImageSet
 from mvit_deploy.locate import locate_in
 from mvit_deploy.parity import MISMATCH, NOT_RUN
@@ -54,6 +56,8 @@ def export(
     output_stride: int | None = None,
     probabilities: bool | None = None,
     normalize: str | None = None,
+    resize: str | int | tuple[int, int] | None = None,
+    resampling: str | None = None,
     author: str | None = None,
     license: str | None = None,
     model_version: str | None = None,
@@ -97,6 +101,8 @@ def export(
         output_stride=output_stride,
         probabilities=probabilities,
         normalize=normalize,
+        resize=resize,
+        resampling=resampling,
         author=author,
         license=license,
         model_version=model_version,
@@ -150,15 +156,18 @@ def _write_and_judge(work: Work, job: Job, lower: _Lowering, on_step: Notify) ->
             on_step(f"{job}: converting")
             _timed(timings, "convert", lambda: _convert(job, lower, partial))
             on_step(f"{job}: verifying")
-            found = _timed(timings, "verify", lambda: _verify(work, job, partial))
+            expected = _expectation(work, job)
+            found = _timed(timings, "verify", lambda: _verify(work, job, partial, expected))
+            if found.verdict != MISMATCH:
+                found, beside = _timed(timings, "certify", lambda: _evidence(work, partial, expected, found))
             content = _content(work, job, found, partial, timings)
             if found.verdict == MISMATCH:
                 content["verification"] |= _location(work, job, partial, found)
                 return _failed(work, final, 1, content)
-            written = report.report_path(partial)
-            workplace.write_text(written, report.dump(content))
-            os.replace(partial, final)
-            os.replace(written, report.report_path(final))
+            beside.write(content, partial)
+            workplace.write_text(report.report_path(partial), report.dump(content))
+            for path in (lambda file: file, golden_path, report.report_path):
+                os.replace(path(partial), path(final))
     except (UsageError, MissingLibraryError, CheckpointError):
         raise
     except Exception as error:  # whatever a converter raises is the result for this file; the others go on
@@ -179,17 +188,26 @@ def _convert(job: Job, lower: _Lowering, partial: Path) -> None:
             raise
 
 
-def _verify(work: Work, job: Job, partial: Path) -> Verification:
-    contract = work.contract_of(job)
+def _expectation(work: Work, job: Job) -> Expectation:
+    judging = work.judging_of(job)
+    reason = verification.no_floor(job.precision, work.reference.weights["source"])
+    return Expectation(work.contract_of(job), job.precision, judging.inputs, judging.outputs, report_only=reason)
+
+
+def _verify(work: Work, job: Job, partial: Path, expected: Expectation) -> Verification:
     with chatter.into_log(f"verify-{partial.name}"):
-        judging = work.judging_of(job)
-        if judging is not None:
-            reason = verification.no_floor(job.precision, work.reference)
-            expected = Expectation(contract, job.precision, judging.inputs, judging.outputs, report_only=reason)
+        if work.options.verify:
             return verification.verify(partial, expected)
         if targets.missing_libraries(job.target, to_export=False):
             return Verification(NOT_RUN, verification.NOT_ASKED)
-        return verification.inspect_only(partial, contract)
+        return verification.inspect_only(partial, expected.contract)
+
+
+def _evidence(work: Work, partial: Path, expected: Expectation, found: Verification) -> tuple[Verification, Evidence]:
+    if not work.options.verify:
+        return found, evidence.unmeasured(expected)
+    with chatter.into_log(f"certify-{partial.name}"):
+        return evidence.measured(partial, expected, found)
 
 
 def _location(work: Work, job: Job, partial: Path, found: Verification) -> dict[str, object]:
@@ -240,8 +258,7 @@ def _content(
 
 
 def _inputs(work: Work, job: Job) -> ImageSet | None:
-    judging = work.judging_of(job)
-    return None if judging is None else judging.inputs
+    return work.judging_of(job).inputs if work.options.verify else None
 
 
 def _int8(job: Job, partial: Path | None) -> dict[str, object]:
@@ -271,12 +288,14 @@ def _origin(work: Work) -> dict[str, object]:
         "folder": None if folder is None else str(folder),
         "calibration": calibration,
         "calibration_count": options.calibration_count,
-        "preprocessing": preprocessing.to_json(work.reference.preprocessing),
+        "preprocessing": preprocessing.to_json(
+            work.reference.preprocessing, asked=options.resize is not None or options.resampling is not None
+        ),
     }
 
 
 def _remove_older(final: Path) -> None:
-    for path in (final, report.report_path(final), report.failed_path(final)):
+    for path in (final, golden_path(final), report.report_path(final), report.failed_path(final)):
         workplace.remove(path)
 
 

@@ -1,37 +1,28 @@
-"""Judging shipped files again: what a file or its report says it is held to, and whether it still holds here."""
+"""Judging shipped files again: every claim of a report, and the outputs, against what PyTorch gave at export.
 
+Nothing here needs PyTorch; where it has to run, since that is asked for or nothing else is there, live does it.
+"""
+
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
-import numpy as np
-
-from mvit_deploy import chatter, parity, reference, report, runtimes, verification
-from mvit_deploy.errors import DamagedFileError, UsageError
+from mvit_deploy import chatter, claims, golden, interface, parity, report, runtimes, verification
+from mvit_deploy.certificate import Certificate
+from mvit_deploy.claims import Claim
+from mvit_deploy.errors import DamagedFileError, MissingLibraryError, UsageError
+from mvit_deploy.golden import Golden, golden_path
 from mvit_deploy.hints import did_you_mean
-from mvit_deploy.images import ImageSet
-from mvit_deploy.locate import Location, locate_in
-from mvit_deploy.nn.config import CONFIGS
-from mvit_deploy.parity import MISMATCH, NOT_RUN
-from mvit_deploy.reference import Reference
+from mvit_deploy.parity import MISMATCH, NOT_RUN, Errors
 from mvit_deploy.report import Report
-from mvit_deploy.spec import QUANTIZED, Interface
-from mvit_deploy.subject import (
-    NO_PHOTOS,
-    Options,
-    Subject,
-    contract_of,
-    inputs_of,
-    missing_photos,
-    origin_of,
-    read_subject,
-    reference_of,
-    size_of,
-)
-from mvit_deploy.verification import Expectation, Verification
+from mvit_deploy.spec import Interface
+from mvit_deploy.subject import Judged, Options, Subject, read_subject
+from mvit_deploy.verification import Verification
 
-# Outputs of references, by the digests of weights and inputs: several files share them.
-Outputs = dict[tuple[str, str], dict[str, np.ndarray]]
+GOLDEN, WEIGHTS = "golden", "weights"  # what a file was held to
+SAME_REL_MAX = 1e-4  # between then and now: what another order of sums makes of float32
 
 
 def verify(
@@ -44,18 +35,21 @@ def verify(
     seed: int | None = None,
     locate: bool = False,
     allow_unverified: bool = False,
+    live: bool = False,
 ) -> list[Report]:
-    """Judge shipped files again, here, against PyTorch.
+    """Judge shipped files again, here: every claim of their reports, and their outputs.
 
-    Args: files or their reports (FILE.report.json). The reference is that of weights (a path, or "random" with mode and
-    seed), else the one that the report names. locate: also say which stage and operation is the first that differs.
+    Args: files or their reports (FILE.report.json). The outputs are held to what PyTorch gave at export for the images
+    of FILE.golden.npz, without PyTorch. With live, or with weights (a path, or "random" with mode and seed),
+    verify_images, seed, mode or locate, and where there is no golden file, PyTorch runs here: with the weights given,
+    else those that the report names. locate: also say which stage and operation is the first that differs.
     Nothing is written. Returns: one report a file, with the exit code that mvit-verify ends with.
     Raises: UsageError, MissingLibraryError, CheckpointError.
     """
     paths = [files] if isinstance(files, str | Path) else list(files)
     folder = None if verify_images is None else Path(verify_images)
     given = None if weights is None else str(weights)
-    options = Options(given, mode, precision, folder, seed, locate, allow_unverified)
+    options = Options(given, mode, precision, folder, seed, locate, allow_unverified, live=live)
     return list(run([Path(path) for path in paths], options))
 
 
@@ -65,40 +59,46 @@ def run(paths: list[Path], options: Options) -> Iterator[Report]:
         known = tuple(parity.TOLERANCES)
         hint = did_you_mean(options.precision, known)
         raise UsageError(f"unknown precision {options.precision!r}; known: {', '.join(known)}{hint}")
-    if options.mode is not None and options.mode not in CONFIGS:
-        hint = did_you_mean(options.mode, CONFIGS)
-        raise UsageError(f"unknown mode {options.mode!r}; known: {', '.join(CONFIGS)}{hint}")
-    known: Outputs = {}
+    if options.needs_pytorch:
+        _live().check(options)
+    outputs: dict[tuple[str, str], object] = {}
     for subject in [read_subject(path, options) for path in paths]:
-        yield _judge(subject, known)
+        yield _judge(subject, outputs)
 
 
-def _judge(subject: Subject, known: Outputs) -> Report:
+def _live() -> ModuleType:
+    """The module of what needs PyTorch, which takes seconds to import. Raises: MissingLibraryError."""
+    try:
+        from mvit_deploy import live
+    except ModuleNotFoundError as error:
+        raise MissingLibraryError(
+            f"comparison with live PyTorch needs {error.name}: pip install {error.name}"
+        ) from error
+    return live
+
+
+def _judge(subject: Subject, outputs: dict[tuple[str, str], object]) -> Report:
     options = subject.options
-    precision = options.precision or subject.says("artifact", "precision") or ""
-    inputs, found, source = None, None, None
+    precision = options.precision or str(subject.says("artifact", "precision") or "")
+    checked: list[Claim] = []
     if not subject.path.exists():
-        found = Verification(MISMATCH, f"the file {subject.path} that the report describes is not there")
+        gone = f"the file {subject.path} that the report describes is not there"
+        judged = Judged(Verification(MISMATCH, gone), model=subject.says("model"))
+        checked = [Claim("file", False, gone)]
     else:
         with chatter.into_log(f"verify-{subject.path.name}"):
+            found = None
             try:
-                interface = _interface_of(subject.path)
-                precision = _known_precision(precision or interface.precision)
-                source, problem = reference_of(subject, interface)
-                problem = problem or missing_photos(subject, precision)
-                if source is None or problem.startswith(NO_PHOTOS):
-                    found = Verification(NOT_RUN, problem, interface)
-                else:
-                    inputs, found = _verify(subject, interface, source, precision, known)
-                    found = _with_fault(found, problem)
+                found = _interface_of(subject.path)
+                precision = _known_precision(precision or found.precision)
+                judged, checked = _held(subject, found, precision, outputs)
             except DamagedFileError as error:
-                found = Verification(MISMATCH, str(error))
-            location = _locate(subject, source, inputs, precision, found)
-        found = _with_fault(found, _changed(subject))
-        if location is not None:
-            found = replace(found, findings=found.findings | {"location": location.to_json()})
+                judged = Judged(Verification(MISMATCH, str(error)), model=subject.says("model"))
+                checked = [claims.of_outputs(judged.found, "")]
+            checked = [*claims.of_report(subject, found), *checked]
+    found = _together(judged, checked)
     code = report.exit_code_of(found.verdict, allow_unverified=options.allow_unverified)
-    return Report(subject.path, code, _content(subject, found, source, inputs, _known_precision(precision)))
+    return Report(subject.path, code, _content(subject, replace(judged, found=found), _known_precision(precision)))
 
 
 def _interface_of(path: Path) -> Interface:
@@ -114,55 +114,112 @@ def _known_precision(word: str | None) -> str:
     return word if word in parity.TOLERANCES else "fp32"
 
 
-def _verify(
-    subject: Subject, interface: Interface, source: Reference, precision: str, known: Outputs
-) -> tuple[ImageSet, Verification]:
-    size = size_of(subject, interface)
-    inputs = inputs_of(subject, source, size, precision)
-    key = (str(source.weights["sha256"]), inputs.sha256)
-    outputs = known[key] if key in known else known.setdefault(key, reference.run(source, inputs.pixels))
-    contract, reason = contract_of(subject, interface, source, size, outputs), verification.no_floor(precision, source)
-    expected = Expectation(contract, precision, inputs, outputs, report_only=reason)
-    return inputs, verification.verify(subject.path, expected)
+def _held(
+    subject: Subject, found: Interface, precision: str, outputs: dict[tuple[str, str], object]
+) -> tuple[Judged, list[Claim]]:
+    """The file's run, and the claims on what was needed for it. Raises: DamagedFileError, and as live.judge."""
+    held = subject.certificate
+    has_golden = held is not None and golden_path(subject.path).exists()
+    if has_golden and not subject.options.needs_pytorch:
+        judged, checked = _against_golden(subject, held, found, precision)
+    else:
+        judged = _against_weights(subject, found, precision, outputs)
+        checked = [] if held is None else list(claims.of_golden(subject, held, *_read_golden(subject, held)))
+        checked += [claims.of_outputs(judged.found, "PyTorch gives here")]
+        if judged.problem:
+            checked.append(Claim("weights", False, judged.problem))
+    if held is not None:
+        checked += claims.of_int8(subject)
+        checked += [] if judged.problem else claims.of_weights(subject)
+    return judged, checked
 
 
-def _changed(subject: Subject) -> str:
-    expected = subject.says("artifact", "sha256")
-    if expected is None or report.sha256_of(subject.path) == expected:
-        return ""
-    return "the file is not the one that its report describes: its sha256 has changed"
+def _against_weights(
+    subject: Subject, found: Interface, precision: str, outputs: dict[tuple[str, str], object]
+) -> Judged:
+    """PyTorch as the reference. Where nobody asked for it, not having it is no error. Raises: as live.judge."""
+    try:
+        return _live().judge(subject, found, precision, outputs)
+    except MissingLibraryError as error:
+        if subject.options.needs_pytorch:
+            raise
+        reason = f"there is no golden file {golden_path(subject.path).name} to hold it to, and {error}"
+        return Judged(Verification(NOT_RUN, reason, found), model=subject.says("model"))
 
 
-def _with_fault(found: Verification, fault: str) -> Verification:
-    """A fault beside the numbers makes a mismatch; the numbers stay."""
-    if not fault:
-        return found
-    return replace(found, verdict=MISMATCH, reason="; ".join(filter(None, [fault, found.reason])))
+def _read_golden(subject: Subject, held: Certificate) -> tuple[Golden | None, str]:
+    """Golden inputs and outputs, or None and what is wrong with the file."""
+    try:
+        return golden.read(golden_path(subject.path), held.samples), ""
+    except DamagedFileError as error:
+        return None, str(error)
 
 
-def _locate(
-    subject: Subject, source: Reference | None, inputs: ImageSet | None, precision: str, found: Verification
-) -> Location | None:
-    """Raises: UsageError for a module without our stages."""
-    if not subject.options.locate or source is None or inputs is None:
-        return None
-    if precision in QUANTIZED:
-        raise UsageError(f"--locate follows float files; the blame in a {precision} file's report says where it loses")
-    location = locate_in(subject.path, source, inputs, precision, is_wrong=found.verdict == MISMATCH)
-    if location is None:
-        raise UsageError("--locate follows the stages of a MobileViT classifier; this model is another")
-    return location
+def _against_golden(
+    subject: Subject, held: Certificate, found: Interface, precision: str
+) -> tuple[Judged, list[Claim]]:
+    """The outputs that PyTorch gave at export as the reference."""
+    read, problem = _read_golden(subject, held)
+    checked = list(claims.of_golden(subject, held, read, problem))
+    origin = {"golden": golden_path(subject.path).name}
+    if read is None:
+        ran = Verification(NOT_RUN, problem, found)
+        return Judged(ran, GOLDEN, None, origin, model=subject.says("model")), [*checked, claims.of_outputs(ran, "")]
+    # Metadata are claims of their own; the file is run even where they say something else.
+    declared = {name: getattr(found.declared, name) for name in interface.DECLARED_FIELDS}
+    reason = verification.no_floor(precision, subject.says("model", "weights", "source"))
+    expected = verification.golden_expectation(replace(held.contract, **declared), precision, read, reason)
+    ran = _since_export(subject, held, verification.verify(subject.path, expected), read)
+    judged = Judged(ran, GOLDEN, read.inputs, origin, model=subject.says("model"))
+    return judged, [*checked, claims.of_outputs(ran, "PyTorch gave at export")]
 
 
-def _content(
-    subject: Subject,
-    found: Verification,
-    source: Reference | None,
-    inputs: ImageSet | None,
-    precision: str,
-) -> dict[str, object]:
+def _since_export(subject: Subject, held: Certificate, ran: Verification, read: Golden) -> Verification:
+    """With how far the outputs are from those at export; a mismatch then says whether they have changed since."""
+    pairs = {name: (values, ran.outputs.get(name)) for name, values in read.measured.items()}
+    pairs = {n: (then, now) for n, (then, now) in pairs.items() if now is not None and now.shape == then.shape}
+    if not pairs:
+        return ran
+    moved = {name: parity.measure(reference=then, candidate=now) for name, (then, now) in pairs.items()}
+    values = {name: {"max_abs": each.max_abs, "rel_max": each.rel_max} for name, each in moved.items()}
+    findings = ran.findings | {"since_export": {"runtime": held.runtime, "outputs": values}}
+    if ran.verdict != MISMATCH:
+        return replace(ran, findings=findings)
+    told = "it gave the same at export and never was near PyTorch"
+    if any(_distance(each) > SAME_REL_MAX for each in moved.values()):
+        told = f"at export {held.runtime} gave other values for the same images; here runs {_name_of(ran.runtime)}"
+    return replace(ran, findings=findings, reason=f"{ran.reason} ({told})")
+
+
+def _distance(errors: Errors) -> float:
+    """rel_max; of whole numbers the share that differs; infinite for what is not finite."""
+    if errors.rel_max is not None:
+        return errors.rel_max
+    return math.inf if errors.top1_agreement is None else 1 - errors.top1_agreement
+
+
+def _name_of(runtime: dict[str, str] | None) -> str:
+    return "nothing" if runtime is None else f"{runtime['name']} {runtime['version']}"
+
+
+def _together(judged: Judged, checked: list[Claim]) -> Verification:
+    """A claim that does not hold makes a mismatch; the numbers stay."""
+    found = judged.found
+    findings = found.findings | {
+        "reference": judged.reference,
+        "claims": [claim.to_json() for claim in checked],
+    }
+    broken = [claim for claim in checked if claim.holds is False]
+    told = [f"{claim.claim}: {claim.detail}" for claim in broken]
+    if found.verdict == MISMATCH and not any(found.reason in line for line in told):
+        told.append(found.reason)
+    verdict = MISMATCH if broken else found.verdict
+    return replace(found, verdict=verdict, reason="; ".join(told) or found.reason, findings=findings)
+
+
+def _content(subject: Subject, judged: Judged, precision: str) -> dict[str, object]:
     """A report of this judgement; what only the first export knows is taken over from its report."""
-    path = subject.path
+    path, found = subject.path, judged.found
     artifact = dict(subject.says("artifact") or {"min_ios": None, "int8": {"weight_fraction": 0.0, "kept_float": []}})
     artifact |= {
         "path": str(path),
@@ -174,14 +231,7 @@ def _content(
     return report.content(
         command=subject.options.command,
         artifact=artifact,
-        model=_model_facts(subject, source, inputs),
-        verification=verification.to_json(found, precision, inputs, origin_of(subject, source)),
+        model=judged.model,
+        verification=verification.to_json(found, precision, judged.inputs, judged.origin),
         timings_s={},
     )
-
-
-def _model_facts(subject: Subject, source: Reference | None, inputs: ImageSet | None) -> object:
-    if source is None or inputs is None:
-        return subject.says("model")
-    facts = dict(subject.says("model") or {"task": "classification", "num_classes": None})
-    return facts | reference.model_facts(source, inputs.pixels.shape[1:3])

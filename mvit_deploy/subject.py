@@ -1,34 +1,16 @@
 """A shipped file that is judged again: what it, the report beside it and a person say that it is held to."""
 
-import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from mvit_deploy import images, metadata, preprocessing, reference, report, runtimes
-from mvit_deploy.calibration import photos
-from mvit_deploy.checkpoints import hub
-from mvit_deploy.errors import AbsentCheckpointError, UsageError
+from mvit_deploy import certificate, report, runtimes
+from mvit_deploy.certificate import Certificate
+from mvit_deploy.errors import UsageError
 from mvit_deploy.images import ImageSet
-from mvit_deploy.nn.endings import ENDINGS
-from mvit_deploy.reference import Reference
-from mvit_deploy.spec import (
-    IO_TYPES,
-    NEEDS_CALIBRATION,
-    OWN,
-    PROBABILITIES,
-    QUANTIZED,
-    Contract,
-    Interface,
-    Output,
-    Preprocessing,
-)
+from mvit_deploy.spec import Interface
+from mvit_deploy.verification import Verification
 
-log = logging.getLogger(__name__)
 REPORT_SUFFIX = ".report.json"
-NO_PHOTOS = "the photos that a calibrated file is judged on are not here; give --verify-images"
-NO_REFERENCE = "there is no reference to hold it to: {why}; give --weights"
 
 
 @dataclass(frozen=True)
@@ -43,6 +25,13 @@ class Options:
     locate: bool = False
     allow_unverified: bool = False
     command: str = "mvit_deploy.verify"
+    live: bool = False
+
+    @property
+    def needs_pytorch(self) -> bool:
+        """Whether anything is asked for that only PyTorch's own outputs, made here and now, can answer."""
+        named = (self.weights, self.mode, self.verify_images, self.seed)
+        return self.live or self.locate or any(value is not None for value in named)
 
 
 @dataclass(frozen=True)
@@ -52,6 +41,7 @@ class Subject:
     path: Path
     said: dict[str, object]
     options: Options
+    certificate: Certificate | None = None
 
     def says(self, *keys: str) -> object:
         """A value of the report, None where it has none."""
@@ -91,148 +81,27 @@ def read_subject(path: Path, options: Options) -> Subject:
         raise UsageError(f"there is no report {path}")
     if not named_by_report and not file.exists():
         raise UsageError(f"there is no file {path}")
-    return Subject(file, report.read(beside) if beside.exists() else {}, options)
+    said = report.read(beside) if beside.exists() else {}
+    return Subject(file, said, options, certificate.read(said))
 
 
-def reference_of(subject: Subject, interface: Interface) -> tuple[Reference | None, str]:
-    """The module that a file is held to, and what is wrong with it; None and the reason where there is none.
+@dataclass(frozen=True)
+class Judged:
+    """What came of running a file against a reference: golden outputs, or weights in live PyTorch; None for neither.
 
-    Raises: CheckpointError, UsageError for weights that were given.
+    inputs: the images, None where there were none; origin: how a report says where they are from. problem: what is
+    wrong with the reference itself, so that the numbers cannot make a match. model: what a report says of it.
     """
-    source, problem = _bare_reference_of(subject, interface)
-    if source is None:
-        return None, problem
-    source = reference.with_output_stride(source, subject.says("model", "output_stride"))
-    source = reference.with_normalization(source, _declared(subject, interface)["normalization"])
-    ending = str(subject.says("model", "ending") or next(iter(ENDINGS[source.task])))
-    return reference.with_ending(source, ending, size_of(subject, interface)), problem
 
-
-def _bare_reference_of(subject: Subject, interface: Interface) -> tuple[Reference | None, str]:
-    options = subject.options
-    classes = interface.outputs[-1].shape[-1] if len(interface.outputs[-1].shape) == 2 else None
-    classes = subject.says("model", "num_classes") or classes
-    declared = interface.declared
-    kind = {
-        "task": subject.says("model", "task") or declared.task,
-        "variant": subject.says("model", "variant") or declared.variant or "paper",
-    }
-    mode = options.mode or subject.says("model", "mode")
-    seed = options.seed if options.seed is not None else subject.says("model", "weights", "seed")
-    if options.weights is not None:
-        count = classes if options.weights == "random" else None
-        return reference.from_weights(
-            options.mode or (mode if count else None), options.weights, num_classes=count, seed=seed or 0, **kind
-        ), ""
-    named = subject.says("model", "weights", "source")
-    if named is None:
-        return None, NO_REFERENCE.format(why="no report lies beside the file")
-    if named == "random":
-        source = reference.from_weights(mode, "random", num_classes=classes, seed=seed or 0, **kind)
-    else:
-        path = _checkpoint(str(named), subject.path.parent)
-        if path is None:
-            return None, NO_REFERENCE.format(why=f"the report names {named}, which is not here")
-        try:
-            source = reference.from_weights(None, path, num_classes=None, seed=0, **kind)
-        except AbsentCheckpointError as error:
-            return None, NO_REFERENCE.format(why=str(error))
-    expected = subject.says("model", "weights", "sha256")
-    changed = source.weights["sha256"] != expected
-    if changed and named == "random":
-        return None, NO_REFERENCE.format(
-            why="this machine's random numbers are not those that the report was made with"
-        )
-    return source, f"the weights {named} have changed since the report" if changed else ""
-
-
-def _checkpoint(named: str, beside: Path) -> str | None:
-    """The checkpoint that a report names: as seen from here, or from where the report lies, or from the Hub."""
-    if named.startswith(hub.SCHEME):
-        return named
-    return next((str(path) for path in (Path(named), beside / named) if path.exists()), None)
-
-
-def missing_photos(subject: Subject, precision: str) -> str:
-    """Why a calibrated file cannot be judged: photos like its own are needed, those of this package are not."""
-    has_photos = subject.verify_images is not None or subject.calibration is not None
-    return "" if precision not in NEEDS_CALIBRATION or has_photos else NO_PHOTOS
+    found: Verification
+    reference: str | None = None
+    inputs: ImageSet | None = None
+    origin: dict[str, object] = field(default_factory=dict)
+    problem: str = ""
+    model: object = None
 
 
 def size_of(subject: Subject, interface: Interface) -> tuple[int, int]:
     """Height and width, as the report has them or else as the file takes them."""
     image, said = interface.inputs[0], subject.says("model", "image_size")
     return tuple(said) if said else (image.shape[2:] if image.layout == "NCHW" else image.shape[1:3])
-
-
-def inputs_of(subject: Subject, source: Reference, size: tuple[int, int], precision: str) -> ImageSet:
-    """The images that the report was made with, as far as their folders are here."""
-    how = _preprocessing_of(subject, source)
-    if precision not in QUANTIZED:
-        return images.verification_set(size, seed=subject.seed, folder=subject.verify_images, how=how)
-    calibration = subject.calibration
-    chosen = photos(
-        size,
-        calibration=calibration,
-        count=None if calibration is None else subject.says("verification", "inputs", "calibration_count"),
-        verify_images=subject.verify_images,
-        on_warning=log.warning,
-        how=how,
-    )
-    return images.quantized_verification_set(size, seed=subject.seed, photos=chosen.judging)
-
-
-def _preprocessing_of(subject: Subject, source: Reference) -> Preprocessing:
-    """Of photos: as in the report where it has inputs, whatever weights are given now."""
-    if not subject.says("verification", "inputs"):
-        return source.preprocessing
-    return preprocessing.from_json(subject.says("verification", "inputs", "preprocessing"))
-
-
-def origin_of(subject: Subject, source: Reference | None) -> dict[str, object]:
-    """The verification inputs as a report names them; None without a reference, where there are none."""
-    folder = subject.verify_images
-    calibration = {key: subject.says("verification", "inputs", key) for key in ("calibration", "calibration_count")}
-    how = OWN if source is None else _preprocessing_of(subject, source)
-    named = {"seed": subject.seed, "folder": None if folder is None else str(folder)}
-    return named | calibration | {"preprocessing": preprocessing.to_json(how)}
-
-
-def contract_of(
-    subject: Subject, interface: Interface, source: Reference, size: tuple[int, int], outputs: dict[str, np.ndarray]
-) -> Contract:
-    """What the report promised, where there is one; otherwise what the file says of itself."""
-    said_inputs, labels = subject.says("artifact", "inputs"), subject.says("artifact", "labels")
-    declared = interface.inputs[0]
-    shape, color_order, dtype = declared.shape, declared.color_order, declared.dtype
-    if said_inputs:
-        shape, color_order, dtype = (said_inputs[0][key] for key in ("shape", "color_order", "dtype"))
-    elif not subject.said:
-        labels = interface.labels
-    return Contract(
-        mode=source.mode,
-        task=str(subject.says("model", "task") or interface.declared.task or "classification"),
-        variant=source.variant,
-        image_size=size,
-        outputs=tuple(Output(name, values.shape[1:]) for name, values in outputs.items()),
-        labels=None if labels is None else tuple(labels),
-        color_order=color_order,
-        dynamic_batch=shape[0] == -1,
-        io=dtype if dtype in IO_TYPES else IO_TYPES[0],
-        suppression=interface.suppression,
-        probabilities=_gives_probabilities(subject, interface),
-        **_declared(subject, interface),
-    )
-
-
-def _gives_probabilities(subject: Subject, interface: Interface) -> bool:
-    """As the report has its outputs, or else the file."""
-    said = subject.says("artifact", "outputs")
-    meanings = [output["meaning"] for output in said] if said else [output.meaning for output in interface.outputs]
-    return PROBABILITIES in meanings
-
-
-def _declared(subject: Subject, interface: Interface) -> dict[str, object]:
-    """Normalization, preprocessing and origin: as the report has them, or else the file."""
-    said = subject.says("artifact", "declared")
-    return metadata.said_in(said if isinstance(said, dict) else metadata.facts(interface.declared))

@@ -7,9 +7,9 @@ import numpy as np
 
 from mvit_deploy import interface, labelling, metadata, parity, report, runtimes, suppression
 from mvit_deploy.errors import DamagedFileError
+from mvit_deploy.golden import Golden, Sample
 from mvit_deploy.images import ImageSet
 from mvit_deploy.parity import MISMATCH, NOT_RUN, Judgement
-from mvit_deploy.reference import Reference
 from mvit_deploy.runtimes import suppressed
 from mvit_deploy.spec import NEEDS_CALIBRATION, PROBABILITIES, Contract, Interface, OutputSpec
 
@@ -21,7 +21,8 @@ NOT_ASKED = "not asked for (--no-verify)"
 class Expectation:
     """What a file is held to: the images and what the reference gives for them, and the promised interface.
 
-    report_only is why the floors do not hold for it, so that its numbers are reported and not judged.
+    report_only is why the floors do not hold for it, so that its numbers are reported and not judged. samples: which
+    values of the outputs there are, by name; all of an output without one.
     """
 
     contract: Contract
@@ -29,11 +30,20 @@ class Expectation:
     inputs: ImageSet
     outputs: dict[str, np.ndarray]
     report_only: str = ""
+    samples: dict[str, Sample] = field(default_factory=dict)
+
+    def pick(self, name: str, values: np.ndarray) -> np.ndarray:
+        """What of a file's values is compared with the reference's output of a name. Shapes: (count, …) -> same rank
+        as that output has here."""
+        return self.samples[name].pick(values) if name in self.samples else values
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The verdict on one file, with what was read from it on the way; judgements by the name of the file's output."""
+    """The verdict on one file, with what was read from it on the way; judgements by the name of the file's output.
+
+    outputs: what the file gave, by the same names, as far as it was compared; maps as PyTorch lays them out.
+    """
 
     verdict: str
     reason: str
@@ -41,6 +51,12 @@ class Verification:
     runtime: dict[str, str] | None = None
     judgements: dict[str, Judgement] = field(default_factory=dict)
     findings: dict[str, object] = field(default_factory=dict)
+    outputs: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def golden_expectation(contract: Contract, precision: str, golden: Golden, report_only: str) -> Expectation:
+    """To be held to what PyTorch gave for golden inputs."""
+    return Expectation(contract, precision, golden.inputs, golden.reference, report_only, golden.samples)
 
 
 def verify(path: Path, expected: Expectation) -> Verification:
@@ -60,12 +76,14 @@ def verify(path: Path, expected: Expectation) -> Verification:
         return Verification(MISMATCH, str(error))
     except runtimes.CannotRunHere as reason:
         return Verification(NOT_RUN, str(reason), found, runtime)
-    judgements = {output.name: _judge(outputs[output.name], output, expected) for output in numeric_outputs(found)}
+    numeric = numeric_outputs(found)
+    given = {o.name: expected.pick(_compared_with(o), channels_first(outputs[o.name], o)) for o in numeric}
+    judgements = judge_values(expected, numeric, given)
     verdict, reason = _together(judgements)
     wrong = _label_faults(found, outputs)
     if wrong:
         verdict, reason = MISMATCH, "; ".join(filter(None, [reason, wrong]))
-    return Verification(verdict, reason, found, runtime, judgements, findings)
+    return Verification(verdict, reason, found, runtime, judgements, findings, given)
 
 
 def _verify_detections(path: Path, expected: Expectation, found: Interface, runtime: dict[str, str]) -> Verification:
@@ -75,11 +93,8 @@ def _verify_detections(path: Path, expected: Expectation, found: Interface, runt
     """
     inputs, rule = expected.inputs, expected.contract.suppression
     given = suppressed.detect(path, inputs.pixels)
-    pairs = {
-        "boxes": (expected.outputs["boxes"], given.boxes),
-        "scores": parity.foreground(expected.outputs["scores"], given.scores),
-    }
-    judgements = {name: _held(expected, name, *pair) for name, pair in pairs.items()}
+    values = {"boxes": expected.pick("boxes", given.boxes), "scores": expected.pick("scores", given.scores)}
+    judgements = judge_values(expected, [], values)
     verdict, reason = _together(judgements)
     rows = zip(inputs.names, given.detections, given.boxes, given.scores, strict=True)
     wrong = [f"{name}: {fault}" for name, *row in rows for fault in suppression.faults(*row, rule)]
@@ -91,7 +106,19 @@ def _verify_detections(path: Path, expected: Expectation, found: Interface, runt
     elif not count and verdict != MISMATCH:
         verdict, reason = NOT_RUN, NOTHING_FOUND
     findings = {"suppression": asdict(rule) | {"detections": count, "faults": len(wrong)}}
-    return Verification(verdict, reason, found, runtime, judgements, findings)
+    return Verification(verdict, reason, found, runtime, judgements, findings, values)
+
+
+def judge_values(
+    expected: Expectation, outputs: list[OutputSpec], values: dict[str, np.ndarray]
+) -> dict[str, Judgement]:
+    """Hold what a file gave, as far as it is compared, to the reference's outputs. outputs: the file's numeric ones; of
+    a detector that sorts its boxes out, boxes and scores are judged."""
+    if expected.contract.suppression is None:
+        return {output.name: _judge(values[output.name], output, expected) for output in outputs}
+    boxes = expected.outputs["boxes"], values["boxes"]
+    scores = parity.foreground(expected.outputs["scores"], values["scores"])
+    return {name: _held(expected, name, *pair) for name, pair in {"boxes": boxes, "scores": scores}.items()}
 
 
 def _together(judgements: dict[str, Judgement]) -> tuple[str, str]:
@@ -117,9 +144,9 @@ def numeric_outputs(found: Interface) -> list[OutputSpec]:
     return [output for output in found.outputs if output.meaning != "label"]
 
 
-def no_floor(precision: str, source: Reference) -> str:
-    """Why the floors of a precision do not hold; nothing where they do."""
-    if precision in NEEDS_CALIBRATION and source.weights["source"] == "random":
+def no_floor(precision: str, weights_source: object) -> str:
+    """Why the floors of a precision do not hold for weights from somewhere; nothing where they do."""
+    if precision in NEEDS_CALIBRATION and weights_source == "random":
         return f"random weights: {precision} is calibrated and run, its errors are reported without a floor"
     return ""
 
@@ -129,14 +156,16 @@ def channels_first(values: np.ndarray, output: OutputSpec) -> np.ndarray:
     return values.transpose(0, 3, 1, 2) if output.layout == "NHWC" else values
 
 
+def _compared_with(output: OutputSpec) -> str:
+    """The name of the reference's output that a file's is compared with."""
+    return "logits" if output.meaning == PROBABILITIES else output.name
+
+
 def _judge(values: np.ndarray, output: OutputSpec, expected: Expectation) -> Judgement:
-    meaning = output.meaning
+    meaning, reference = output.meaning, expected.outputs[_compared_with(output)]
     if meaning == PROBABILITIES:
-        reference = parity.softmax(expected.outputs["logits"])
-    else:
-        reference = expected.outputs[output.name]
-    candidate = channels_first(values, output)
-    return _held(expected, meaning, *(parity.comparable(each, meaning) for each in (reference, candidate)))
+        reference = parity.softmax(reference)
+    return _held(expected, meaning, *(parity.comparable(each, meaning) for each in (reference, values)))
 
 
 def _held(expected: Expectation, meaning: str, reference: np.ndarray, candidate: np.ndarray) -> Judgement:
@@ -204,11 +233,16 @@ def to_json(
         "runtime": found.runtime,
         "inputs": None if inputs is None else _describe(inputs) | origin,
         "tolerance": tolerance.to_json(),
-        "outputs": [_output_to_json(name, each) for name, each in found.judgements.items()],
+        "outputs": outputs_to_json(found),
         "photos": _photos_to_json(judgements[0]) if judgements else None,
         "worst_input": judgements[0].worst if judgements else None,
         **found.findings,
     }
+
+
+def outputs_to_json(found: Verification) -> list[dict[str, object]]:
+    """Errors, verdict and tolerance of each output."""
+    return [_output_to_json(name, each) for name, each in found.judgements.items()]
 
 
 def _output_to_json(name: str, judgement: Judgement) -> dict[str, object]:
@@ -216,6 +250,7 @@ def _output_to_json(name: str, judgement: Judgement) -> dict[str, object]:
         "name": name,
         **asdict(judgement.errors),
         "verdict": judgement.verdict,
+        "tolerance": judgement.tolerance.to_json(),
         "photos": _photos_to_json(judgement),
         "worst_input": judgement.worst,
     }

@@ -55,8 +55,18 @@ def test_untouched_files_match_by_themselves_or_by_their_reports(exported: Path,
     for again, before in zip(reports, first, strict=True):
         for key in ("sha256", "precision", "inputs", "outputs"):
             assert again["artifact"][key] == before["artifact"][key]
-        assert again["verification"]["inputs"]["sha256"] == before["verification"]["inputs"]["sha256"]
+        assert again["verification"]["reference"] == "golden"
+        assert again["verification"]["inputs"]["sha256"] == before["certificate"]["sha256"]["golden_inputs"]
         assert again["model"]["weights"] == before["model"]["weights"]
+
+
+def test_live_pytorch_judges_on_every_image_of_the_first_time(exported: Path, capfd: Captured) -> None:
+    code, (again,), _ = judged(capfd, "--live", exported / FILES[0])
+
+    before = json.loads(report_path(exported / FILES[0]).read_text())
+    assert code == MATCHES
+    assert again["verification"]["reference"] == "weights"
+    assert again["verification"]["inputs"]["sha256"] == before["verification"]["inputs"]["sha256"]
 
 
 def test_a_core_ml_file_is_judged_by_the_program_evaluator(exported: Path, capfd: Captured) -> None:
@@ -144,11 +154,14 @@ def test_stricter_floors_can_be_asked_for(exported: Path, capfd: Captured) -> No
     assert judged(capfd, exported / FILES[1], "--precision", "fp32")[0] == MISMATCH
 
 
-def test_a_module_of_ones_own_needs_its_weights_given(labelled: dict[str, Report], capfd: Captured) -> None:
+def test_a_module_of_ones_own_is_held_to_its_golden_outputs_or_needs_its_weights(
+    labelled: dict[str, Report], capfd: Captured
+) -> None:
     """The labels of the file are held to those that its report promised."""
     path = labelled["mlpackage fp32"].path
 
-    code, (found,), _ = judged(capfd, path)
+    assert judged(capfd, path)[0] == MATCHES
+    code, (found,), _ = judged(capfd, "--live", path)
     assert code == NOT_RUN
     assert "give --weights" in found["verification"]["reason"]
 
@@ -176,7 +189,8 @@ def test_a_checkpoint_is_found_again_and_a_changed_one_is_a_mismatch(
     assert found["verification"]["outputs"]
 
     Path("weights.pth").unlink()
-    code, (found,), _ = judged(capfd, file)
+    assert judged(capfd, file)[0] == MATCHES
+    code, (found,), _ = judged(capfd, "--live", file)
     assert code == NOT_RUN
     assert "weights.pth, which is not here" in found["verification"]["reason"]
 
