@@ -30,6 +30,7 @@ function setState(state, message, result = null) {
   element("status").textContent = message;
   element("error").hidden = state !== "error";
   element("error").textContent = state === "error" ? result.error : "";
+  element("no-model").hidden = chosen.model !== null;
   element("run").disabled = state === "busy" || !chosen.model || !chosen.photo;
   if (state === "error") showLabels([]);
   if (result === null) delete document.body.dataset.result;

@@ -60,7 +60,7 @@ def test_what_cannot_be_right_is_an_error_on_the_page(page: Page, fp32_file: Pat
 
     assert message in found["error"]
     assert page.evaluate("document.body.dataset.state") == "error"
-    assert page.evaluate("document.getElementById('error').innerText") == found["error"]
+    assert page.evaluate("document.getElementById('error').innerText").lower() == found["error"].lower()
     assert page.evaluate("document.querySelectorAll('#labels li').length") == 0
 
 

@@ -124,7 +124,8 @@ def _apt_install(package: str) -> None:
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         raise NotHereError(f"{package} is not here, and only root on Debian can install it")
     run_installer(package, ("apt-get", "update"))
-    run_installer(package, ("apt-get", "install", "-y", "--no-install-recommends", package))
+    wait = ("-o", f"DPkg::Lock::Timeout={INSTALL_WITHIN_S}")
+    run_installer(package, ("apt-get", "install", "-y", "--no-install-recommends", *wait, package))
 
 
 def _check_may_install(what: str) -> None:
