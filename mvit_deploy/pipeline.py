@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from mvit_deploy.errors import CheckpointError, MissingLibraryError, MvitError, 
 from mvit_deploy.evidence import Evidence
 from mvit_deploy.golden import golden_path
 from mvit_deploy.images import ImageSet
+from mvit_deploy.lint import gate
 from mvit_deploy.locate import locate_in
 from mvit_deploy.parity import MISMATCH, NOT_RUN
 from mvit_deploy.report import Report
@@ -65,6 +67,7 @@ def export(
     seed: int = 0,
     verify: bool = True,
     allow_unverified: bool = False,
+    lint: str = "warn",
     on_step: Notify = lambda step: None,
 ) -> list[Report]:
     """Write a model as files for phones and prove, here, that each computes what PyTorch computes.
@@ -110,6 +113,7 @@ def export(
         seed=seed,
         verify=verify,
         allow_unverified=allow_unverified,
+        lint=lint,
     )
     work = prepare(model_or_mode, options, on_step)
     return list(run(work, on_step))
@@ -158,11 +162,17 @@ def _write_and_judge(work: Work, job: Job, lower: _Lowering, on_step: Notify) ->
             on_step(f"{job}: verifying")
             expected = _expectation(work, job)
             found = _timed(timings, "verify", lambda: _verify(work, job, partial, expected))
+            linted = gate.look(partial, work.options.lint)
+            is_wrong = found.verdict == MISMATCH
+            if linted.refusal and not is_wrong:
+                found = replace(found, verdict=MISMATCH, reason=f"lint: {linted.refusal}")
             if found.verdict != MISMATCH:
                 found, beside = _timed(timings, "certify", lambda: _evidence(work, partial, expected, found))
             content = _content(work, job, found, partial, timings)
-            if found.verdict == MISMATCH:
+            content["artifact"] |= linted.artifact
+            if is_wrong:
                 content["verification"] |= _location(work, job, partial, found)
+            if found.verdict == MISMATCH:
                 return _failed(work, final, 1, content)
             beside.write(content, partial)
             workplace.write_text(report.report_path(partial), report.dump(content))

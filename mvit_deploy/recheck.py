@@ -14,10 +14,12 @@ from mvit_deploy.certificate import Certificate
 from mvit_deploy.claims import Claim
 from mvit_deploy.errors import DamagedFileError, MissingLibraryError, UsageError
 from mvit_deploy.golden import Golden, golden_path
-from mvit_deploy.hints import did_you_mean
+from mvit_deploy.hints import choose, did_you_mean
+from mvit_deploy.lint import gate
+from mvit_deploy.lint.gate import Linted
 from mvit_deploy.parity import MISMATCH, NOT_RUN, Errors
 from mvit_deploy.report import Report
-from mvit_deploy.spec import Interface
+from mvit_deploy.spec import LINT_LEVELS, Interface
 from mvit_deploy.subject import Judged, Options, Subject, read_subject
 from mvit_deploy.verification import Verification
 
@@ -36,6 +38,7 @@ def verify(
     locate: bool = False,
     allow_unverified: bool = False,
     live: bool = False,
+    lint: str = "warn",
 ) -> list[Report]:
     """Judge shipped files again, here: every claim of their reports, and their outputs.
 
@@ -49,7 +52,7 @@ def verify(
     paths = [files] if isinstance(files, str | Path) else list(files)
     folder = None if verify_images is None else Path(verify_images)
     given = None if weights is None else str(weights)
-    options = Options(given, mode, precision, folder, seed, locate, allow_unverified, live=live)
+    options = Options(given, mode, precision, folder, seed, locate, allow_unverified, live=live, lint=lint)
     return list(run([Path(path) for path in paths], options))
 
 
@@ -59,6 +62,7 @@ def run(paths: list[Path], options: Options) -> Iterator[Report]:
         known = tuple(parity.TOLERANCES)
         hint = did_you_mean(options.precision, known)
         raise UsageError(f"unknown precision {options.precision!r}; known: {', '.join(known)}{hint}")
+    choose(options.lint, LINT_LEVELS, "lint level")
     if options.needs_pytorch:
         _live().check(options)
     outputs: dict[tuple[str, str], object] = {}
@@ -81,6 +85,7 @@ def _judge(subject: Subject, outputs: dict[tuple[str, str], object]) -> Report:
     options = subject.options
     precision = options.precision or str(subject.says("artifact", "precision") or "")
     checked: list[Claim] = []
+    linted = Linted()
     if not subject.path.exists():
         gone = f"the file {subject.path} that the report describes is not there"
         judged = Judged(Verification(MISMATCH, gone), model=subject.says("model"))
@@ -96,9 +101,13 @@ def _judge(subject: Subject, outputs: dict[tuple[str, str], object]) -> Report:
                 judged = Judged(Verification(MISMATCH, str(error)), model=subject.says("model"))
                 checked = [claims.of_outputs(judged.found, "")]
             checked = [*claims.of_report(subject, found), *checked]
+            linted = gate.look(subject.path, options.lint)
+            checked += [Claim("lint", False, linted.refusal)] if linted.refusal else []
     found = _together(judged, checked)
     code = report.exit_code_of(found.verdict, allow_unverified=options.allow_unverified)
-    return Report(subject.path, code, _content(subject, replace(judged, found=found), _known_precision(precision)))
+    return Report(
+        subject.path, code, _content(subject, replace(judged, found=found), _known_precision(precision), linted)
+    )
 
 
 def _interface_of(path: Path) -> Interface:
@@ -217,16 +226,18 @@ def _together(judged: Judged, checked: list[Claim]) -> Verification:
     return replace(found, verdict=verdict, reason="; ".join(told) or found.reason, findings=findings)
 
 
-def _content(subject: Subject, judged: Judged, precision: str) -> dict[str, object]:
+def _content(subject: Subject, judged: Judged, precision: str, linted: Linted) -> dict[str, object]:
     """A report of this judgement; what only the first export knows is taken over from its report."""
     path, found = subject.path, judged.found
     artifact = dict(subject.says("artifact") or {"min_ios": None, "int8": {"weight_fraction": 0.0, "kept_float": []}})
+    artifact.pop("lint", None)  # of the export; here is another file, perhaps, or another tool
     artifact |= {
         "path": str(path),
         "target": runtimes.target_of(path),
         "format": path.suffix.removeprefix("."),
         "precision": precision,
         **verification.file_facts(found, path),
+        **linted.artifact,
     }
     return report.content(
         command=subject.options.command,

@@ -9,6 +9,7 @@ from mvit_deploy.errors import UsageError
 from mvit_deploy.hints import choose, did_you_mean
 from mvit_deploy.spec import (
     IO_TYPES,
+    LINT_LEVELS,
     NEEDS_CALIBRATION,
     PRECISION_ALIASES,
     PRECISIONS,
@@ -82,6 +83,7 @@ class Options:
     seed: int = 0
     verify: bool = True
     allow_unverified: bool = False
+    lint: str = "warn"
     command: str = "mvit_deploy.export"  # as the report says it
 
 
@@ -93,6 +95,7 @@ def plan(options: Options) -> tuple[list[Job], list[str]]:
     choose(options.task or TASKS[0], TASKS, "task")
     choose(options.variant, VARIANTS, "variant")
     choose(options.io, IO_TYPES, "io")
+    choose(options.lint, LINT_LEVELS, "lint level")
     names = split_words(options.target)
     every = "all" in names
     targets = [target_named(name) for name in names if name != "all"]

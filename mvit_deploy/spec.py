@@ -13,6 +13,7 @@ TASKS = ("classification", "detection", "segmentation")
 VARIANTS = ("paper", "kornia")
 DEFAULT_IMAGE_SIZE = {"classification": (256, 256), "detection": (320, 320), "segmentation": (512, 512)}
 
+LINT_LEVELS = ("off", "warn", "error")  # error: what keeps a file from loading in an app is a mismatch
 IO_TYPES = ("float32", "uint8", "int8")  # of a bare tensor that goes in or comes out
 
 INPUT_NAME = "image"

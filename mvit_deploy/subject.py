@@ -26,6 +26,7 @@ class Options:
     allow_unverified: bool = False
     command: str = "mvit_deploy.verify"
     live: bool = False
+    lint: str = "warn"
 
     @property
     def needs_pytorch(self) -> bool:

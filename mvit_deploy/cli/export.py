@@ -111,6 +111,12 @@ missing; 5 the checkpoint; 6 the converter, the disk or an internal error; 130 i
 )
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", default="exported", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random weights and noise inputs.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Also write one page: verdicts, pictures, errors by stage, int8 plan, operators, size, a short timing.",
+)
 @click.option("--no-verify", is_flag=True, help="Do not run the files; exit code 3.")
 @click.option("--allow-unverified", is_flag=True, help="Exit code 0 although a file could not be run here.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports, a JSON array, to stdout.")
@@ -124,6 +130,7 @@ def command(
     file_format: str | None,
     no_verify: bool,
     plot: Path | None,
+    html: Path | None,
     as_json: bool,
     debug: bool,
     doctor: bool,
@@ -148,7 +155,7 @@ def command(
 
     named |= {"keep_float": _names(named["keep_float"])}
     named |= {"target": target, "format": file_format, "verify": not no_verify, "command": context.obj}
-    return run_export(mode, named, plot=plot, as_json=as_json)
+    return run_export(mode, named, plot=plot, html=html, as_json=as_json)
 
 
 def _names(given: str | None) -> tuple[str, ...]:

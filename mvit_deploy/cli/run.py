@@ -5,20 +5,25 @@ from pathlib import Path
 from rich.console import Console
 
 from mvit_deploy import findings, pipeline, report
-from mvit_deploy.cli import plan_tables, plots, results
+from mvit_deploy.cli import pages, plan_tables, plots, results
 from mvit_deploy.cli.console import Steps
 from mvit_deploy.errors import UsageError
 from mvit_deploy.findings import Findings
 from mvit_deploy.report import Report
 from mvit_deploy.request import QUANTIZED, Options
 from mvit_deploy.request import plan as files_asked_for
+from mvit_deploy.work import Work
 
 
-def run_export(mode: str | None, named: dict[str, object], *, plot: Path | None, as_json: bool) -> int:
+def run_export(
+    mode: str | None, named: dict[str, object], *, plot: Path | None, html: Path | None, as_json: bool
+) -> int:
     """Export as the options say; human text to stderr, with as_json the reports to stdout. Returns the exit code."""
     options = Options(**named)
     if plot is not None:
         _check_plot(plot, options)
+    if html is not None:
+        pages.check(html)
     with Steps() as steps:
         work = pipeline.prepare(mode, options, steps)
         reports = [results.told(result, steps) for result in pipeline.run(work, steps)]
@@ -30,7 +35,16 @@ def run_export(mode: str | None, named: dict[str, object], *, plot: Path | None,
     codes = [result.exit_code for result in reports]
     if plot is not None:
         codes.append(_draw(found, [name for name, _ in work.fused.named_modules()], plot, steps.console))
+    if html is not None:
+        codes.append(pages.write(html, lambda: _page(work, reports, steps), steps))
     return report.overall_exit_code(codes)
+
+
+def _page(work: Work, reports: list[Report], steps: Steps) -> str:
+    """With what only a page needs, imported when one is asked for."""
+    from mvit_deploy.html import exported, gathering
+
+    return gathering.page_of(exported.of_work(work, reports), steps)
 
 
 def _check_plot(path: Path, options: Options) -> None:

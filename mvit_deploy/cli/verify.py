@@ -24,13 +24,21 @@ to hold it to; 4 a library is missing; 5 the checkpoint; 6 an internal error; 13
 @click.option("--seed", type=int, help="Of random weights and noise inputs. Default: as the report says, else 0.")
 @click.option("--live", is_flag=True, help="Run PyTorch here, even where golden outputs lie beside the file.")
 @click.option("--locate", is_flag=True, help="Name the first stage and operation that leaves PyTorch's values.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Also write one page: verdicts, pictures, errors by stage, operators, size, a short timing.",
+)
 @click.option("--allow-unverified", is_flag=True, help="Exit code 0 although a file could not be run here.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports, a JSON array, to stdout.")
 @click.option("--debug", is_flag=True, help="Show where an error comes from.")
 @click.pass_context
-def command(context: click.Context, files: tuple[Path, ...], as_json: bool, debug: bool, **named: object) -> int:
+def command(
+    context: click.Context, files: tuple[Path, ...], html: Path | None, as_json: bool, debug: bool, **named: object
+) -> int:
     """Judge .onnx, .mlpackage, .mlmodel and .tflite files again, here, by every claim of their reports. Nothing is
-    written.
+    written, but the page of --html.
 
     The outputs are held to what PyTorch gave at export, which FILE.golden.npz holds; PyTorch is not needed. With
     --live, --weights, --mode, --seed, --verify-images or --locate, or where there is no golden file, PyTorch runs here,
@@ -46,7 +54,7 @@ def command(context: click.Context, files: tuple[Path, ...], as_json: bool, debu
         raise click.UsageError("give one or more files, or their reports")
     from mvit_deploy.cli.run_verify import run_verify
 
-    return run_verify(list(files), {**named, "command": context.obj}, as_json=as_json)
+    return run_verify(list(files), {**named, "command": context.obj}, html=html, as_json=as_json)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -4,7 +4,8 @@
 
     Path("release.html").write_text(html.render(reports), encoding="utf-8")
 
-render makes a page of reports alone, and of pictures, errors by stage and times where html.gathering has made them.
+render makes a page of reports alone. With pictures, errors by stage and times, which gathering.page_of has files run
+for, it is what --html of mvit-export and mvit-verify writes.
 """
 
 from mvit_deploy.html.exhibits import Answer, Gallery, Picture, StageErrors, Time, Timing

@@ -7,7 +7,7 @@ import numpy as np
 from mvit_deploy import labelling, parity
 from mvit_deploy.html import words
 from mvit_deploy.html.exhibits import PYTORCH, Answer
-from mvit_deploy.html.subjects import SEEN_KINDS, Judged, Seen
+from mvit_deploy.html.subjects import SEEN_KINDS, JudgedFile, Seen
 from mvit_deploy.report import look_up
 from mvit_deploy.runtimes import Runner
 from mvit_deploy.spec import PROBABILITIES
@@ -15,7 +15,7 @@ from mvit_deploy.spec import PROBABILITIES
 Answers = dict[str, Answer]  # by the digest of the image
 
 
-def reported(each: Judged) -> dict[str, tuple[Answer, Answer]]:
+def reported(each: JudgedFile) -> dict[str, tuple[Answer, Answer]]:
     """A report's own comparison of labels, PyTorch's answer and the file's, by the digest of the photo."""
     found = each.says("verification", "labels")
     rows = look_up(found, "photos") if isinstance(found, dict) else found
@@ -26,7 +26,7 @@ def reported(each: Judged) -> dict[str, tuple[Answer, Answer]]:
     return {digest: (_reference(row), _own(each.key, row)) for digest, row in pairs if digest is not None}
 
 
-def _digests(each: Judged) -> dict[str, str]:
+def _digests(each: JudgedFile) -> dict[str, str]:
     """Of the photos by their names; a name that two of them share says nothing."""
     inputs = each.inputs
     named = [

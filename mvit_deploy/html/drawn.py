@@ -10,7 +10,7 @@ from mvit_deploy.html import words
 from mvit_deploy.html.classified import Answers
 from mvit_deploy.html.drawing import data_uri, with_boxes, with_classes
 from mvit_deploy.html.exhibits import PYTORCH, Answer
-from mvit_deploy.html.subjects import Judged, Seen
+from mvit_deploy.html.subjects import JudgedFile, Seen
 from mvit_deploy.runtimes import Runner, suppressed
 from mvit_deploy.spec import CLASSES, Suppression
 from mvit_deploy.verification import channels_first
@@ -33,7 +33,7 @@ def of_pytorch(images: dict[str, Seen], labels: Sequence[str] | None) -> Answers
     found = {}
     for digest, image in images.items():
         if "boxes" in image.outputs:
-            best = _best(_detections(image.outputs, RULES[0]))
+            best = _best(found_in(image.outputs, RULES[0]))
             found[digest] = Answer(PYTORCH, _named(best, labels), _with_detections(image, best))
         else:
             classes = _classes(image.outputs)
@@ -41,25 +41,25 @@ def of_pytorch(images: dict[str, Seen], labels: Sequence[str] | None) -> Answers
     return found
 
 
-def of_file(each: Judged, runner: Runner, images: dict[str, Seen]) -> Answers:
+def of_file(each: JudgedFile, runner: Runner, images: dict[str, Seen]) -> Answers:
     """What a file sees, and how far that is what PyTorch does. Raises: DamagedFileError; CannotRunHere."""
     labels, pixels = runner.interface.labels, np.stack([image.pixels for image in images.values()])
     if runner.interface.suppression is not None:
         given = suppressed.detect(each.path, pixels)
         pairs = zip(images.items(), given.detections, strict=True)
-        return {digest: _detected(each.key, image, found, given.rule, labels) for (digest, image), found in pairs}
+        return {digest: detected(each.key, image, found, given.rule, labels) for (digest, image), found in pairs}
     outputs = runner.run(pixels)
     first = {o.name: channels_first(outputs[o.name], o) for o in runner.interface.outputs}
     rows = [{name: values[place] for name, values in first.items()} for place in range(len(pixels))]
     if "boxes" in first:
-        pairs = zip(images.items(), (_detections(row, RULES[0]) for row in rows), strict=True)
-        return {digest: _detected(each.key, image, found, RULES[0], labels) for (digest, image), found in pairs}
+        pairs = zip(images.items(), (found_in(row, RULES[0]) for row in rows), strict=True)
+        return {digest: detected(each.key, image, found, RULES[0], labels) for (digest, image), found in pairs}
     floor = parity.CLASS_MAP_AGREEMENT.get(str(each.says("artifact", "precision")), 1.0)
     pairs = zip(images.items(), rows, strict=True)
-    return {digest: _mapped(each.key, image, _classes(row), floor, labels) for (digest, image), row in pairs}
+    return {digest: mapped(each.key, image, _classes(row), floor, labels) for (digest, image), row in pairs}
 
 
-def _detections(outputs: dict[str, np.ndarray], rule: Suppression) -> Detections:
+def found_in(outputs: dict[str, np.ndarray], rule: Suppression) -> Detections:
     """Of scores with the background. Raises: UsageError for a value that is not finite."""
     scores = of_one_class(outputs["scores"]) if rule.one_class else outputs["scores"]
     return non_maximum_suppression(
@@ -79,9 +79,9 @@ def _with_detections(image: Seen, best: Detections) -> str:
     return data_uri(with_boxes(image.pixels, pairs[::-1]))
 
 
-def _detected(key: str, image: Seen, found: Detections, rule: Suppression, labels: Sequence[str] | None) -> Answer:
+def detected(key: str, image: Seen, found: Detections, rule: Suppression, labels: Sequence[str] | None) -> Answer:
     """Each box that is drawn is looked for among all that PyTorch's outputs give by the same rule."""
-    best, expected = _best(found), _detections(image.outputs, rule)
+    best, expected = _best(found), found_in(image.outputs, rule)
     same = sum(_is_among(expected, *row) for row in zip(best.boxes, best.scores, best.classes, strict=True))
     said = f"{same} of {words.plural(len(best.scores), 'box').replace('boxs', 'boxes')} as PyTorch's"
     missed = not len(best.scores) and len(_best(expected).scores) > 0
@@ -120,7 +120,7 @@ def _shares(classes: np.ndarray, labels: Sequence[str] | None) -> tuple[str, ...
     return tuple(f"{_label(int(known[n]), labels)} {counts[n] / classes.size:.0%}" for n in order)
 
 
-def _mapped(key: str, image: Seen, classes: np.ndarray, floor: float, labels: Sequence[str] | None) -> Answer:
+def mapped(key: str, image: Seen, classes: np.ndarray, floor: float, labels: Sequence[str] | None) -> Answer:
     expected, drawn = _classes(image.outputs), data_uri(with_classes(image.pixels, classes))
     if expected.shape != classes.shape:
         return Answer(key, (f"a map of {classes.shape}, PyTorch's is {expected.shape}",), drawn, same=False)

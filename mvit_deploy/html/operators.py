@@ -24,7 +24,8 @@ class Rule:
 
 @dataclass(frozen=True)
 class Operators:
-    """The operators of one file. counts: by type, the most frequent first. consumers: who takes how many."""
+    """The operators of one file. counts: by type, the most frequent first. consumers: who takes how many. remark: why
+    it was not linted."""
 
     name: str
     total: int
@@ -34,6 +35,7 @@ class Operators:
     counts: tuple[tuple[str, object], ...]
     consumers: tuple[tuple[str, str, str], ...]
     rules: tuple[Rule, ...]
+    remark: str = ""
 
 
 def operators(results: Sequence[Report], names: dict[str, str]) -> list[Operators]:
@@ -55,13 +57,14 @@ def _operators(name: str, lint: dict[str, object]) -> Operators:
         counts=counts,
         consumers=tuple(_consumer(*each) for each in (consumers if isinstance(consumers, dict) else {}).items()),
         rules=tuple(_rule(finding) for finding in findings),
+        remark=words.text(lint.get("reason")),
     )
 
 
 def _consumer(name: str, taken: object) -> tuple[str, str, str]:
     """Its name, how many operators it takes, and what keeps it from the rest."""
     count, of, blocked = (look_up(taken, key) for key in ("taken", "of", "blocked_by"))
-    share = f" ({count / of:.0%})" if words.is_number(count) and words.is_number(of) and of else ""
+    share = f" ({count / of:.1%})" if words.is_number(count) and words.is_number(of) and of else ""
     return name, f"{count} of {of}{share}", ", ".join(map(str, blocked or ()))
 
 

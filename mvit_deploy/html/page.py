@@ -45,7 +45,7 @@ def render(
     """
     names = words.short_names(str(result.path) for result in reports)
     worst, verdict = verdicts.overall(reports)
-    return _ENVIRONMENT.get_template("page.html.j2").render(
+    page = _ENVIRONMENT.get_template("page.html.j2").render(
         title=_title(reports),
         symbols=SYMBOLS,
         worst=worst,
@@ -63,6 +63,7 @@ def render(
         timing=timing,
         claims=verdicts.claims(reports, names),
     )
+    return page.encode("utf-8", "backslashreplace").decode("utf-8")  # paths that are not UTF-8 hold lone surrogates
 
 
 def _title(reports: Sequence[Report]) -> str:

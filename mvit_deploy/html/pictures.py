@@ -10,7 +10,7 @@ from mvit_deploy.html import classified, drawn
 from mvit_deploy.html.classified import Answers
 from mvit_deploy.html.drawing import DRAWN_PX, THUMBNAIL_PX, data_uri, thumbnail
 from mvit_deploy.html.exhibits import PYTORCH, Answer, Gallery, Picture
-from mvit_deploy.html.subjects import Judged, Seen, by_model, seen
+from mvit_deploy.html.subjects import JudgedFile, Seen, by_model, seen
 from mvit_deploy.runtimes import CannotRunHere, Runner
 
 log = logging.getLogger(__name__)
@@ -23,14 +23,14 @@ DETECTION_NOTE = (
 NOTES = {"detection": (DETECTION_NOTE,)}
 
 
-def galleries(judged: Sequence[Judged]) -> list[Gallery]:
+def galleries(judged: Sequence[JudgedFile]) -> list[Gallery]:
     """One of each model whose images are known and whose answers can be shown; files are run on them where their
     reports do not say."""
     found = (_gallery(group) for group in by_model(judged))
     return [gallery for gallery in found if gallery is not None]
 
 
-def _gallery(group: list[Judged]) -> Gallery | None:
+def _gallery(group: list[JudgedFile]) -> Gallery | None:
     images, task = seen(group), str(group[0].says("model", "task"))
     if not images:
         return None
@@ -40,7 +40,7 @@ def _gallery(group: list[Judged]) -> Gallery | None:
     return _classified_gallery(group, task, images) if task == "classification" and "logits" in first else None
 
 
-def _classified_gallery(group: list[Judged], task: str, images: dict[str, Seen]) -> Gallery:
+def _classified_gallery(group: list[JudgedFile], task: str, images: dict[str, Seen]) -> Gallery:
     said = {each.key: classified.reported(each) for each in group}
     differing = {d for rows in said.values() for d, (_, own) in rows.items() if own.same is False}
     shown = _first(images, lambda digest: digest in differing, MOST_CLASSIFIED)
@@ -56,7 +56,7 @@ def _classified_gallery(group: list[Judged], task: str, images: dict[str, Seen])
     return _joined(task, images, shown, columns, notes, THUMBNAIL_PX)
 
 
-def _drawn_gallery(group: list[Judged], task: str, images: dict[str, Seen]) -> Gallery:
+def _drawn_gallery(group: list[JudgedFile], task: str, images: dict[str, Seen]) -> Gallery:
     shown = _first(images, lambda digest: False, MOST_DRAWN)
     columns, notes = [drawn.of_pytorch(shown, _labels(group))], [*NOTES.get(task, ())]
     for each in group:
@@ -66,7 +66,7 @@ def _drawn_gallery(group: list[Judged], task: str, images: dict[str, Seen]) -> G
     return _joined(task, images, shown, columns, notes, DRAWN_PX)
 
 
-def _labels(group: list[Judged]) -> tuple[str, ...] | None:
+def _labels(group: list[JudgedFile]) -> tuple[str, ...] | None:
     """As the first report that has any."""
     found = (each.says("artifact", "labels") for each in group)
     return next((tuple(map(str, labels)) for labels in found if isinstance(labels, list | tuple)), None)
@@ -78,7 +78,9 @@ def _first(images: dict[str, Seen], is_first: Callable[[str], bool], most: int) 
     return {digest: images[digest] for digest in order[:most]}
 
 
-def _answers(each: Judged, images: dict[str, Seen], answer: Callable[[Runner], Answers]) -> tuple[Answers, list[str]]:
+def _answers(
+    each: JudgedFile, images: dict[str, Seen], answer: Callable[[Runner], Answers]
+) -> tuple[Answers, list[str]]:
     """A file's answers, and what a reader has to know; none of a file that is not there."""
     if not images or not each.is_there:
         return {}, []

@@ -13,8 +13,8 @@ SEEN_KINDS = ("photo", "builtin")  # of images that show something
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """A report, the images that its file was judged on, what PyTorch gave for them, and its module.
+class JudgedFile:
+    """A report, the images that its file was judged on, what PyTorch gave for them, and PyTorch's module.
 
     outputs: by the names of the reference, (count, …) each. source: a reference.Reference. None where it is not known.
     """
@@ -53,7 +53,7 @@ class Seen:
     outputs: dict[str, np.ndarray]
 
 
-def seen(group: Sequence[Judged]) -> dict[str, Seen]:
+def seen(group: Sequence[JudgedFile]) -> dict[str, Seen]:
     """The images that the files of a model were judged on, by their digests; what judges before what only shows."""
     found: dict[str, Seen] = {}
     for kind in SEEN_KINDS:
@@ -67,9 +67,9 @@ def seen(group: Sequence[Judged]) -> dict[str, Seen]:
     return found
 
 
-def by_model(judged: Sequence[Judged]) -> list[list[Judged]]:
+def by_model(judged: Sequence[JudgedFile]) -> list[list[JudgedFile]]:
     """Files of the same network, task and image size together, in the order of the first of each."""
-    groups: dict[str, list[Judged]] = {}
+    groups: dict[str, list[JudgedFile]] = {}
     for each in judged:
         facts = [each.says("model", key) for key in ("mode", "task", "variant", "image_size", "ending")]
         groups.setdefault(repr([*facts, each.says("model", "weights", "sha256")]), []).append(each)

@@ -8,7 +8,7 @@ from mvit_deploy.bench.machine import processor_name, processors
 from mvit_deploy.bench.subject import Subject, open_subject
 from mvit_deploy.errors import DamagedFileError, MissingLibraryError
 from mvit_deploy.html.exhibits import Time, Timing
-from mvit_deploy.html.subjects import Judged
+from mvit_deploy.html.subjects import JudgedFile
 from mvit_deploy.html.words import listed
 from mvit_deploy.runtimes import target_of
 
@@ -23,7 +23,7 @@ class _Silent:
         """Nobody is told."""
 
 
-def timing(judged: Sequence[Judged], progress: measuring.Progress | None = None) -> Timing | None:
+def timing(judged: Sequence[JudgedFile], progress: measuring.Progress | None = None) -> Timing | None:
     """Of the files that are there and can be timed off a device; None where there is none."""
     there = [each for each in judged if each.is_there]
     timed = [each for each in there if target_of(each.path) != "coreml"]

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvit_deploy.errors import DamagedFileError, MissingLibraryError, UsageError
-from mvit_deploy.hints import did_you_mean
+from mvit_deploy.errors import DamagedFileError, MissingLibraryError
 from mvit_deploy.lint import lint, summary
 from mvit_deploy.lint.rules import ERROR
+from mvit_deploy.spec import LINT_LEVELS
 
-LEVELS = OFF, WARN, GATE = ("off", "warn", "error")
+OFF, _, GATE = LINT_LEVELS
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,6 @@ class Linted:
     def artifact(self) -> dict[str, object]:
         """To be joined to the report's artifact."""
         return {} if self.facts is None else {"lint": self.facts}
-
-
-def check(level: str) -> None:
-    """Raises: UsageError for an unknown level."""
-    if level not in LEVELS:
-        raise UsageError(f"unknown lint level {level!r}; known: {', '.join(LEVELS)}{did_you_mean(level, LEVELS)}")
 
 
 def look(path: Path, level: str) -> Linted:
