@@ -16,7 +16,8 @@ _NUMBERS_ONLY = ("int8_macs_fraction", "weight_fraction", "macs", "conversions",
 
 @dataclass(frozen=True)
 class Beside:
-    """The report beside a file. fits: whether it describes this very file. problem: why it cannot be read, or ""."""
+    """The report beside a file. fits: whether it describes this very file. certified: whether it is a certificate that
+    mvit-verify can check again. problem: why it cannot be read, or ""."""
 
     path: Path
     fits: bool
@@ -24,6 +25,7 @@ class Beside:
     reason: str = ""
     judged_by: str = ""
     created: str | None = None
+    certified: bool = False
     problem: str = ""
 
 
@@ -197,6 +199,7 @@ def _beside(path: Path, digest: str) -> Beside | None:
         reason=_text(report.look_up(content, "verification", "reason")) or "",
         judged_by=" ".join(filter(None, words)),
         created=_text(content.get("created")),
+        certified=isinstance(content.get("certificate"), dict),
     )
 
 

@@ -221,4 +221,5 @@ def _report(beside: Beside) -> str:
     judged = f", judged by {beside.judged_by}" if beside.judged_by else ""
     reason = f" ({beside.reason})" if beside.reason else ""
     fits = "its sha256 is this file's" if beside.fits else "IT DESCRIBES ANOTHER FILE: its sha256 is not this one's"
-    return words.printable(f"{verdict}{judged}, {beside.created or 'no date'}{reason}; {fits}")
+    kind = "; a certificate, which mvit-verify checks again" if beside.certified else ""
+    return words.printable(f"{verdict}{judged}, {beside.created or 'no date'}{reason}; {fits}{kind}")

@@ -169,7 +169,7 @@ def _compared(
         for name, (reference, candidate) in pairs.items()
     }
     wrong = [f"{name}: {each.reason}" for name, each in judgements.items() if each.verdict == MISMATCH]
-    if a.format == b.format and first.rule != second.rule:
+    if a.format == b.format and None not in (first.rule, second.rule) and first.rule != second.rule:
         wrong.append(f"the operators that sort boxes out have the rules {first.rule} and {second.rule}")
     return Numbers(
         verdict=MISMATCH if wrong else MATCH,
