@@ -61,7 +61,7 @@ def test_our_files_pass_the_gate(passed: Report) -> None:
 
 @pytest.mark.parametrize(("level", "code"), [("off", 0), ("warn", 0), ("error", 1)])
 def test_verify_holds_files_of_others_to_the_rules(
-    level: str, code: int, passed: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    level: str, code: int, passed: Report, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     model = onnx.load(passed.path)
     model.ir_version = 11
@@ -69,7 +69,7 @@ def test_verify_holds_files_of_others_to_the_rules(
     onnx.save(model, stranger)
 
     assert verify.main([str(stranger), "--allow-unverified", "--lint", level]) == code
-    told = capsys.readouterr().err
+    told = capfd.readouterr().err
     assert ("ir-too-new" in told) == (level != "off")
     assert ("lint: " in told) == (level != "off")
 
