@@ -8,7 +8,7 @@ import click
 from exporters import MIN_IOS, TARGETS
 from mvit_deploy.cli import entry
 from mvit_deploy.errors import UsageError
-from mvit_deploy.spec import IO_TYPES, PRECISION_ALIASES, PRECISIONS, RESAMPLINGS, TASKS, VARIANTS
+from mvit_deploy.spec import IO_TYPES, LINT_LEVELS, PRECISION_ALIASES, PRECISIONS, RESAMPLINGS, TASKS, VARIANTS
 
 FORMATS = [name for name in TARGETS["coreml"].formats]
 _EPILOG = """\b
@@ -111,6 +111,14 @@ missing; 5 the checkpoint; 6 the converter, the disk or an internal error; 130 i
 )
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", default="exported", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random weights and noise inputs.")
+@click.option(
+    "--lint",
+    metavar="|".join(LINT_LEVELS),
+    default="warn",
+    show_default=True,
+    help="What phones' runtimes are documented not to take: show it (warn), or also fail with 1 where it keeps a file "
+    "from loading (error). docs/lint.md has the rules.",
+)
 @click.option(
     "--html",
     type=click.Path(path_type=Path),

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from mvit_deploy.cli import entry
+from mvit_deploy.spec import LINT_LEVELS
 
 _EPILOG = """\b
 Exit codes: 0 every file matches; 1 a mismatch or a damaged file; 2 usage; 3 it cannot be run here, or there is nothing
@@ -24,6 +25,14 @@ to hold it to; 4 a library is missing; 5 the checkpoint; 6 an internal error; 13
 @click.option("--seed", type=int, help="Of random weights and noise inputs. Default: as the report says, else 0.")
 @click.option("--live", is_flag=True, help="Run PyTorch here, even where golden outputs lie beside the file.")
 @click.option("--locate", is_flag=True, help="Name the first stage and operation that leaves PyTorch's values.")
+@click.option(
+    "--lint",
+    metavar="|".join(LINT_LEVELS),
+    default="warn",
+    show_default=True,
+    help="What phones' runtimes are documented not to take: show it (warn), or also fail with 1 where it keeps a file "
+    "from loading (error). docs/lint.md has the rules.",
+)
 @click.option(
     "--html",
     type=click.Path(path_type=Path),
