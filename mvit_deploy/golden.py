@@ -4,7 +4,10 @@ They lie beside a file as a NumPy archive of plain arrays: pixels, kinds, names,
 """
 
 import math
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +25,11 @@ LIMIT_BYTES = 2**29  # of all arrays of an archive; more is neither written nor 
 RULE = "kept place i is place i * places // kept; a place is a row along class_axis, or one value, in PyTorch's layout"
 
 _MOST_MEMBERS = 64
+# What zipfile, zlib and NumPy's reading of headers, which tokenizes them, raise.
+_UNREADABLE = (
+    OSError, ValueError, LookupError, TypeError, ArithmeticError, EOFError, RuntimeError, MemoryError, SyntaxError,
+    tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip archive can say
 _REFERENCE, _MEASURED = "reference/", "measured/"
 
@@ -152,10 +160,8 @@ def read(path: Path, samples: dict[str, Sample]) -> Golden:
         arrays = _read_arrays(path)
         names, kinds = (tuple(map(str, arrays.pop(key))) for key in ("names", "kinds"))
         inputs = ImageSet(arrays.pop("pixels"), kinds, names)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DamagedFileError(f"{path.name} is no archive of golden arrays: {error}") from error
-    except (zipfile.BadZipFile, zipfile.zlib.error) as error:
-        raise DamagedFileError(f"{path.name} is damaged: {error}") from error
+    except _UNREADABLE as error:
+        raise DamagedFileError(f"{path.name} is no archive of golden arrays: {error!r}") from error
     reference, measured = (_under(arrays, prefix) for prefix in (_REFERENCE, _MEASURED))
     golden = Golden(inputs, reference, samples, measured)
     _check(golden, path.name)
@@ -167,7 +173,8 @@ def _under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Raises: ValueError, zipfile's errors and zlib's."""
+    if path.stat().st_size > LIMIT_BYTES:
+        raise ValueError(f"a file of {path.stat().st_size} bytes")
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         total = sum(member.file_size for member in members)
