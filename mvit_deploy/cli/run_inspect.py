@@ -14,6 +14,7 @@ from mvit_deploy.cli import words
 from mvit_deploy.cli.console import console_on
 from mvit_deploy.errors import DamagedFileError, UsageError
 from mvit_deploy.inspection import Beside, Inspection
+from mvit_deploy.runtimes.census import DYNAMIC, INT16
 
 _SHOWN_LABELS = 5
 _SHOWN_LAYERS = 5
@@ -208,7 +209,12 @@ def _int8(found: Inspection) -> Iterator[Row]:
     counted = found.census
     shares = f"{counted.int8_macs_fraction:.1%} of the multiply-accumulates and {counted.weight_fraction:.1%}"
     conversions = f"{counted.conversions} conversions between float and integers"
-    yield "int8", f"{shares} of the weights ({words.printable(counted.basis)}); {conversions}"
+    others = {
+        "with 16-bit activations": counted.macs_of(INT16),
+        "on scales found anew in each run (dynamic)": counted.macs_of(DYNAMIC),
+    }
+    told = [f"{macs / counted.macs:.1%} {how}" for how, macs in others.items() if macs]
+    yield "int8", "; ".join([f"{shares} of the weights ({words.printable(counted.basis)})", *told, conversions])
     layers = tuple(f"{each.name} ({each.kind})" for each in counted.kept_float)
     if layers:
         yield "in float", f"{len(layers)} of {len(counted.operations)} products: {words.several(layers, _SHOWN_LAYERS)}"

@@ -176,6 +176,14 @@ def test_a_person_reads_the_contract_on_stderr_and_stdout_stays_empty(
         assert words in err
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("tflite w8", "% on scales found anew in each run"), ("tflite w8a16", "% with 16-bit activations")],
+)
+def test_integer_arithmetic_that_is_not_int8_is_named(inspected: dict, name: str, words: str) -> None:
+    assert words in dict(run_inspect.rows(inspected[name]))["int8"]
+
+
 @pytest.mark.parametrize("width", [80, 136])
 @pytest.mark.parametrize("name", ["tflite w8a8", "mlpackage fp16"])
 def test_nothing_is_cut_off_in_a_narrow_terminal(labelled: dict[str, Report], name: str, width: int) -> None:
