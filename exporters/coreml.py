@@ -126,7 +126,7 @@ def _program(lowered: Lowered, precision: str) -> ct.models.MLModel:
 
 
 def _neural_network(lowered: Lowered, precision: str) -> "ct.proto.Model_pb2.Model":
-    """The classic format, which runs from iOS 13 on. fp16 is the storage of its weights; Apple's runtime chooses
+    """The classic format, which runs from iOS 13 on, from 14 on where it resizes. fp16 is the storage of its weights; Apple's runtime chooses
     what it computes in."""
     spec = _convert(lowered, convert_to="neuralnetwork").get_spec()
     if precision == "fp16":

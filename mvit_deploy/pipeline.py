@@ -28,6 +28,8 @@ from mvit_deploy.work import Notify, Work, prepare
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+# Of the classic format: the later where a block resizes. Source: coremltools, _SPECIFICATION_VERSION_IOS_….
+_IOS_OF_CLASSIC = {"specification 4": 13, "specification 5": 14}
 
 
 def export(
@@ -252,7 +254,7 @@ def _content(
         "format": job.settings.format,
         "precision": job.precision,
         **verification.file_facts(found, partial),
-        "min_ios": job.settings.min_ios,
+        "min_ios": job.settings.min_ios or _IOS_OF_CLASSIC.get(found.interface and found.interface.opset_or_spec),
         "int8": _int8(job, partial),
     }
     content = report.content(

@@ -246,8 +246,8 @@ def _settings(options: Options, target: Target, precision: str) -> Settings:
         if precision == "w8a8":
             raise UsageError("an .mlmodel holds no int8 activations; w8a8 needs --format mlpackage (iOS 17)")
         if options.min_ios is not None:
-            raise UsageError("--min-ios is for mlpackage; an .mlmodel says itself what it needs (iOS 13)")
-        return Settings(file_format, min_ios=13)
+            raise UsageError("--min-ios is for mlpackage; an .mlmodel says itself what it needs (iOS 13 or 14)")
+        return Settings(file_format)
     return Settings(file_format, min_ios=_min_ios(options.min_ios, precision))
 
 

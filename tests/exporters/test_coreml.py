@@ -78,6 +78,17 @@ def test_the_minimum_ios_fixes_the_specification_version(tmp_path: Path, ios: in
     assert found.content["artifact"]["min_ios"] == ios
 
 
+@pytest.mark.parametrize(("size", "ios"), [((64, 64), 13), ((64, 96), 14)])
+def test_the_classic_format_says_itself_what_it_needs(tmp_path: Path, size: tuple[int, int], ios: int) -> None:
+    """iOS 14 where a block resizes its map: its specification is 5, of iOS 13 it is 4."""
+    (found,) = mvit_deploy.export(
+        sensitive("xxs", 5), target="coreml", format="mlmodel", image_size=size, output=tmp_path
+    )
+
+    assert read_specification(found.path).specificationVersion == ios - 9
+    assert found.content["artifact"]["min_ios"] == ios
+
+
 def test_without_labels_the_output_is_a_float_array_of_logits(tmp_path: Path) -> None:
     for form in ("mlpackage", "mlmodel"):
         (found,) = mvit_deploy.export(sensitive("xxs", 5), target="coreml", format=form, image_size=64, output=tmp_path)
