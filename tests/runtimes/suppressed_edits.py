@@ -10,11 +10,12 @@ import onnx
 from flatbuffers import flexbuffers
 from onnx import helper, numpy_helper
 
+from mvit_deploy.metadata import PREFIX
 from mvit_deploy.runtimes.coreml.package import pb, read_specification, specification_path
 from mvit_deploy.runtimes.tflite_file import METADATA_NAME, pack, parse, schema
-from mvit_deploy.spec import METADATA_PREFIX
+from mvit_deploy.runtimes.tflite_metadata import FIELD
 
-LABELS = f"{METADATA_PREFIX}labels"
+LABELS = f"{PREFIX}labels"
 
 
 def with_entries(file: Path, target: Path, entries: dict[str, object]) -> Path:
@@ -25,7 +26,7 @@ def with_entries(file: Path, target: Path, entries: dict[str, object]) -> Path:
             entry.value = str(entries.get(entry.key, entry.value))
         onnx.save(network, target)
     elif file.suffix == ".tflite":
-        network = parse(file.read_bytes())
+        network = without_task_metadata(file)
         place = next(each.buffer for each in network.metadata if each.name == METADATA_NAME.encode())
         said = json.loads(bytes(network.buffers[place].data)) | entries
         network.buffers[place].data = np.frombuffer(json.dumps(said).encode(), np.uint8)
@@ -33,6 +34,14 @@ def with_entries(file: Path, target: Path, entries: dict[str, object]) -> Path:
     else:
         change_core_ml(file, target, lambda spec: spec.description.metadata.userDefined.update(entries))
     return target
+
+
+def without_task_metadata(file: Path) -> schema.ModelT:
+    """A TFLite file's network, to be changed. Its TFLite Metadata are taken out: they speak of outputs and labels too, and
+    writing the network again leaves out the file that they name."""
+    network = parse(file.read_bytes())
+    network.metadata = [each for each in network.metadata if each.name != FIELD.encode()]
+    return network
 
 
 def constant(network: onnx.ModelProto, name: str, value: object) -> str:

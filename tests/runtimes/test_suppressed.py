@@ -12,11 +12,11 @@ from flatbuffers import flexbuffers
 
 import mvit_deploy
 from mvit_deploy import images
+from mvit_deploy.metadata import PREFIX
 from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
 from mvit_deploy.reference import image_tensors
 from mvit_deploy.runtimes.coreml.package import pb
-from mvit_deploy.runtimes.tflite_file import pack, parse, schema
-from mvit_deploy.spec import METADATA_PREFIX
+from mvit_deploy.runtimes.tflite_file import pack, schema
 from mvit_deploy.verification import Expectation, verify
 from tests.exporters.test_nms import SETTINGS, SIZE, contract, model, write
 from tests.runtimes.suppressed_edits import (
@@ -35,9 +35,10 @@ from tests.runtimes.suppressed_edits import (
     with_options,
     with_raw_options,
     without_labels,
+    without_task_metadata,
 )
 
-RULE = f"{METADATA_PREFIX}suppression"
+RULE = f"{PREFIX}suppression"
 core_ml_forms = pytest.mark.parametrize("form", ["mlpackage", "mlmodel"])
 
 
@@ -97,7 +98,7 @@ def test_a_rule_that_is_none_is_refused(
 def test_metadata_that_are_no_strings_are_refused(
     files: dict[str, Path], tmp_path: Path, expectation: Expectation, entry: object
 ) -> None:
-    file = with_entries(files["tflite"], tmp_path / "a.tflite", {f"{METADATA_PREFIX}precision": entry})
+    file = with_entries(files["tflite"], tmp_path / "a.tflite", {f"{PREFIX}precision": entry})
 
     assert "no JSON object of strings" in reason(file, expectation)
 
@@ -179,7 +180,7 @@ def test_tflite_files_that_find_something_else(
     change: Callable[[schema.ModelT], object],
     named: str,
 ) -> None:
-    network = parse(files["tflite"].read_bytes())
+    network = without_task_metadata(files["tflite"])
     change(network)
     (tmp_path / "a.tflite").write_bytes(pack(network))
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 import exporters.coreml  # noqa: F401  keeps coremltools from importing TensorFlow
 from mvit_deploy import runtimes
 from mvit_deploy.errors import DamagedFileError
+from mvit_deploy.metadata import PREFIX
 from mvit_deploy.runtimes import coreml
 from mvit_deploy.runtimes.coreml.package import read_specification, specification_path
-from mvit_deploy.spec import METADATA_PREFIX
 
 HEIGHT, WIDTH = 4, 6
 LABELS = ["cat", "dog", "owl"]
@@ -60,7 +60,7 @@ def converted(tmp_path: Path, form: str, layout: str, *, labels: list[str] | Non
     if labels is not None:
         entries["labels"] = str(labels).replace("'", '"')
     for key, value in entries.items():
-        model.user_defined_metadata[METADATA_PREFIX + key] = value
+        model.user_defined_metadata[PREFIX + key] = value
     path = tmp_path / ("m.mlpackage" if form == "mlprogram" else "m.mlmodel")
     model.save(str(path))
     return path, module
