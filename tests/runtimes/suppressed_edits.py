@@ -37,8 +37,8 @@ def with_entries(file: Path, target: Path, entries: dict[str, object]) -> Path:
 
 
 def without_task_metadata(file: Path) -> schema.ModelT:
-    """A TFLite file's network, to be changed. Its TFLite Metadata are taken out: they speak of outputs and labels too, and
-    writing the network again leaves out the file that they name."""
+    """A TFLite file's network, to be changed. Its TFLite Metadata are taken out: they speak of outputs and labels too,
+    and writing the network again leaves out the file that they name."""
     network = parse(file.read_bytes())
     network.metadata = [each for each in network.metadata if each.name != FIELD.encode()]
     return network
