@@ -14,7 +14,7 @@ from mvit_deploy.html.subjects import JudgedFile, Seen, by_model, seen
 from mvit_deploy.runtimes import CannotRunHere, Runner
 
 log = logging.getLogger(__name__)
-MOST_CLASSIFIED, MOST_DRAWN = 16, 6
+MOST_REPORTED, MOST_RUN, MOST_DRAWN = 16, 8, 6  # pictures: with labels in reports, run again, drawn
 DETECTION_NOTE = (
     f"Up to {drawn.MOST_BOXES} boxes with a score above {drawn.LEAST_SCORE:g} are drawn. One is PyTorch's where "
     f"PyTorch has one of the same class that covers {drawn.SAME_IOU:.0%} of both and has a score within "
@@ -43,7 +43,8 @@ def _gallery(group: list[JudgedFile]) -> Gallery | None:
 def _classified_gallery(group: list[JudgedFile], task: str, images: dict[str, Seen]) -> Gallery:
     said = {each.key: classified.reported(each) for each in group}
     differing = {d for rows in said.values() for d, (_, own) in rows.items() if own.same is False}
-    shown = _first(images, lambda digest: digest in differing, MOST_CLASSIFIED)
+    most = MOST_REPORTED if any(said.values()) else MOST_RUN
+    shown = _first(images, lambda digest: digest in differing, most)
     reference = classified.of_pytorch(shown, _labels(group))
     reference |= {d: expected for rows in said.values() for d, (expected, _) in rows.items() if d in shown}
     columns, notes = [reference], []

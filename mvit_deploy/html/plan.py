@@ -139,9 +139,10 @@ def _frontier(found: Findings) -> charts.Lines:
     curve = [(percent, point) for percent, point in both[found.start :] if percent <= limit]
     chosen = found.chosen
     at_chosen = [] if chosen is None or found.frontier[chosen]["measured_db"] is None else [both[chosen]]
+    others = [each for each in measured if each not in at_chosen]
     lines = [
         charts.Line("predicted from blame", tuple(_spot(*each, "predicted_db") for each in curve)),
-        charts.Line("measured", tuple(_spot(*each, "measured_db") for each in measured), has_line=False),
+        charts.Line("measured", tuple(_spot(*each, "measured_db") for each in others), has_line=False),
         charts.Line("chosen", tuple(_spot(*each, "measured_db") for each in at_chosen), has_line=False),
     ]
     target = found.plan["target_db"]

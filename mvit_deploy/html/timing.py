@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from mvit_deploy import chatter
 from mvit_deploy.bench import measuring
 from mvit_deploy.bench.machine import processor_name, processors
+from mvit_deploy.bench.results import WIDE_SPREAD, Latency
 from mvit_deploy.bench.subject import Subject, open_subject
 from mvit_deploy.errors import DamagedFileError, MissingLibraryError
 from mvit_deploy.html.exhibits import Time, Timing
@@ -46,9 +47,15 @@ def timing(judged: Sequence[JudgedFile], progress: measuring.Progress | None = N
             found = measuring.latencies([subject for _, subject in opened], THREADS, options, progress or _Silent())
             pairs = zip(opened, found, strict=True)
             times = tuple(Time(key, own.ms.median, own.ms.p25, own.ms.p75, own.ms.n) for (key, _), own in pairs)
+            remarks += _spread_widely(found)
         except DamagedFileError as error:
             remarks.append(f"{listed([s.path.name for _, s in opened])}: not timed: {error}")
     if not times and not remarks:
         return None
     machine = f"{processor_name()}, {processors()} processors"
     return Timing(machine, THREADS, ROUNDS, times, tuple(dict.fromkeys(remarks)))
+
+
+def _spread_widely(found: Sequence[Latency]) -> list[str]:
+    wide = any(each.ms.relative > WIDE_SPREAD for each in found)
+    return ["The times spread widely: there may have been other work on this machine."] if wide else []

@@ -12,7 +12,7 @@ from mvit_deploy.html import drawing, drawn, exported, subjects
 from mvit_deploy.html.exhibits import PYTORCH, Answer
 from mvit_deploy.html.following import stage_errors
 from mvit_deploy.html.gathering import page_of
-from mvit_deploy.html.pictures import MOST_CLASSIFIED, galleries
+from mvit_deploy.html.pictures import MOST_RUN, galleries
 from mvit_deploy.html.subjects import JudgedFile, Seen
 from mvit_deploy.request import Options
 from mvit_deploy.spec import Suppression
@@ -121,8 +121,8 @@ def test_no_more_pictures_are_shown_than_can_be_looked_at(classifier: list[Judge
     more = images.ImageSet(pixels, ("photo",) * len(pixels), names)
     ((gallery),) = galleries([replace(unlabelled(each), inputs=more, outputs={"logits": logits})])
 
-    assert len(gallery.pictures) == MOST_CLASSIFIED
-    assert gallery.left_out == len(pixels) - MOST_CLASSIFIED
+    assert len(gallery.pictures) == MOST_RUN
+    assert gallery.left_out == len(pixels) - MOST_RUN
 
 
 def test_without_images_there_is_no_gallery() -> None:
