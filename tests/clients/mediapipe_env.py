@@ -38,7 +38,13 @@ def run(tasks: list[dict]) -> list[dict]:
 def answers(python: Path, tasks: list[dict]) -> list[dict]:
     """The same, of an interpreter that has MediaPipe."""
     done = subprocess.run(
-        [python, SCRIPT], input=json.dumps(tasks), capture_output=True, text=True, check=False, timeout=WITHIN_S, env=_clean()
+        [python, SCRIPT],
+        input=json.dumps(tasks),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WITHIN_S,
+        env=_clean(),
     )
     if done.returncode:
         raise RuntimeError(f"{SCRIPT.name} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
@@ -46,7 +52,6 @@ def answers(python: Path, tasks: list[dict]) -> list[dict]:
 
 
 def interpreter_or_skip() -> Path:
-    """For fixtures too, so that nothing is exported for tests that are skipped."""
     found = _outcome()
     if isinstance(found, NotHereError):
         pytest.skip(str(found))

@@ -1,7 +1,7 @@
 """Runs in an environment with MediaPipe and without this project: reads tasks as JSON, writes what MediaPipe says.
 
-A task: {"do": classify | segment | detect, "model": path, "images": path of a .npy, uint8 (n, height, width, 3), or of an
-.npz of images of any sizes}, or {"do": "metadata", "model": path}. classify may have "regions", an image each: left,
+A task: {"do": classify | segment | detect, "model": path, "images": path of a .npy, uint8 (n, height, width, 3), or of
+an .npz of images of any sizes}, or {"do": "metadata", "model": path}. classify may have "regions", an image each: left,
 top, right and bottom of what is looked at, in units of its sides. segment has "save", where its masks go as .npz. The
 answer has "results", one an image, or "error", MediaPipe's reason.
 """

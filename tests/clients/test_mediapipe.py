@@ -70,6 +70,12 @@ def by_index(results: list[list[dict]], count: int) -> np.ndarray:
 # Files and images
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _mediapipe() -> None:
+    """Nothing is exported for tests that are skipped."""
+    mediapipe_env.interpreter_or_skip()
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mediapipe")
@@ -83,7 +89,6 @@ def export(folder: Path, model: str | None, **options: object) -> dict[str, Path
 
 @pytest.fixture(scope="module")
 def digits(folder: Path) -> dict[str, Path]:
-    mediapipe_env.interpreter_or_skip()
     options = {"weights": DIGITS, "labels": DIGIT_LABELS, "image_size": 64}
     return export(folder / "digits", None, precision="fp32,fp16", author="A. Person", **options)
 
@@ -147,7 +152,6 @@ def on_path(place: Path) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def quantized(folder: Path, drawn_digits: tuple[Path, np.ndarray, np.ndarray, Path]) -> dict[str, Path]:
     """w8, w8a8 with float32 and w8a8 with 8-bit input and output."""
-    mediapipe_env.interpreter_or_skip()
     options = {"weights": DIGITS, "labels": DIGIT_LABELS, "image_size": 64, "calibration": drawn_digits[3]}
     with quick_blame():
         files = export(folder / "quantized", None, precision="w8,w8a8", **options)
@@ -204,7 +208,6 @@ def test_a_classifier_of_flowers_gives_pytorchs_top_5(folder: Path, flowers: Pat
 
 @pytest.fixture(scope="module")
 def segmenter(folder: Path) -> Path:
-    mediapipe_env.interpreter_or_skip()
     options = {"num_classes": len(CLASSES), "labels": CLASSES, "image_size": OBLONG, "upsample": True}
     return export(folder / "segmenter", "xxs", task="segmentation", precision="fp32", **options)["fp32"]
 
@@ -232,7 +235,6 @@ def test_a_segmenter_gives_pytorchs_masks(segmenter: Path, photos: dict, folder:
 
 @pytest.fixture(scope="module")
 def detector(folder: Path) -> Path:
-    mediapipe_env.interpreter_or_skip()
     options = {"num_classes": len(CLASSES), "labels": CLASSES, "image_size": OBLONG, "nms": True}
     return export(folder / "detector", "xxs", task="detection", precision="fp32", **options)["fp32"]
 
