@@ -43,6 +43,12 @@ class Photos:
             self._prepared[key] = np.stack([apply(decode(path), how, size) for path in self._paths])
         return self._prepared[key]
 
+    def first(self, count: int) -> "Photos":
+        """At most so many of them; what is prepared already is not prepared again."""
+        few = Photos(self._paths[:count], self.names[:count])
+        few._prepared = {key: pixels[:count] for key, pixels in self._prepared.items()}
+        return few
+
 
 def photos_below(folder: Path) -> Photos:
     """The pictures below a folder at any depth. Raises: UsageError when it does not exist or holds none."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit_deploy import images, metadata, preprocessing, reference, verification
+from mvit_deploy import images, metadata, photo_labels, preprocessing, reference, verification
 from mvit_deploy.calibration import photos
 from mvit_deploy.checkpoints import hub
 from mvit_deploy.errors import AbsentCheckpointError, UsageError
@@ -40,8 +40,10 @@ NO_PHOTOS = "the photos that a calibrated file is judged on are not here; give -
 NO_REFERENCE = "there is no reference to hold it to: {why}; give --weights"
 
 
-def check(options: Options) -> None:
-    """Raises: UsageError for a mode that is none."""
+def check(options: Options, known: Outputs) -> None:
+    """Raises: UsageError for a mode that is none, and for a folder of --images without any."""
+    if options.images is not None:
+        photo_labels.check(options.images, known)
     if options.mode is not None:
         config_for(options.mode)
 
@@ -63,6 +65,8 @@ def judge(subject: Subject, interface: Interface, precision: str, known: Outputs
     contract = contract_of(subject, interface, source, size, outputs)
     no_floor = verification.no_floor(precision, source.weights["source"])
     found = verification.verify(subject.path, Expectation(contract, precision, inputs, outputs, report_only=no_floor))
+    if subject.options.images is not None:
+        found = photo_labels.with_labels(found, subject, interface, source, precision, known)
     if subject.options.locate:
         location = _locate(subject, source, inputs, precision, found)
         found = replace(found, findings=found.findings | {"location": location.to_json()})
@@ -142,8 +146,14 @@ def _checkpoint(named: str, beside: Path) -> str | None:
 
 def missing_photos(subject: Subject, precision: str) -> str:
     """Why a calibrated file cannot be judged: photos like its own are needed, those of this package are not."""
-    has_photos = subject.verify_images is not None or subject.calibration is not None
+    has_photos = judging_folder(subject, precision) is not None or subject.calibration is not None
     return "" if precision not in NEEDS_CALIBRATION or has_photos else NO_PHOTOS
+
+
+def judging_folder(subject: Subject, precision: str) -> Path | None:
+    """The photos to judge on: for want of others those of --images, where a calibrated file has none without."""
+    needs_some = precision in NEEDS_CALIBRATION and subject.calibration is None
+    return subject.verify_images or (subject.options.images if needs_some else None)
 
 
 def inputs_of(subject: Subject, source: Reference, size: tuple[int, int], precision: str) -> ImageSet:
@@ -156,7 +166,7 @@ def inputs_of(subject: Subject, source: Reference, size: tuple[int, int], precis
         size,
         calibration=calibration,
         count=None if calibration is None else subject.says("verification", "inputs", "calibration_count"),
-        verify_images=subject.verify_images,
+        verify_images=judging_folder(subject, precision),
         on_warning=log.warning,
         how=how,
     )

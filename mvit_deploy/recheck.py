@@ -39,20 +39,36 @@ def verify(
     allow_unverified: bool = False,
     live: bool = False,
     lint: str = "warn",
+    images: str | Path | None = None,
+    labels: str | Path | Iterable[str] | None = None,
 ) -> list[Report]:
     """Judge shipped files again, here: every claim of their reports, and their outputs.
 
     Args: files or their reports (FILE.report.json). The outputs are held to what PyTorch gave at export for the images
     of FILE.golden.npz, without PyTorch. With live, or with weights (a path, or "random" with mode and seed),
-    verify_images, seed, mode or locate, and where there is no golden file, PyTorch runs here: with the weights given,
-    else those that the report names. locate: also say which stage and operation is the first that differs.
+    verify_images, images, seed, mode or locate, and where there is no golden file, PyTorch runs here: with the weights
+    given, else those that the report names. locate: also say which stage and operation is the first that differs.
+    images: a folder of photos that each file and PyTorch label in their own ways, from the encoded picture on; labels:
+    what PyTorch's classes are called, a file with one a line or the names, else as in the report or the checkpoint.
     Nothing is written. Returns: one report a file, with the exit code that mvit-verify ends with.
     Raises: UsageError, MissingLibraryError, CheckpointError.
     """
     paths = [files] if isinstance(files, str | Path) else list(files)
     folder = None if verify_images is None else Path(verify_images)
     given = None if weights is None else str(weights)
-    options = Options(given, mode, precision, folder, seed, locate, allow_unverified, live=live, lint=lint)
+    options = Options(
+        given,
+        mode,
+        precision,
+        folder,
+        seed,
+        locate,
+        allow_unverified,
+        live=live,
+        lint=lint,
+        images=None if images is None else Path(images),
+        labels=labels if labels is None or isinstance(labels, str | Path) else tuple(labels),
+    )
     return list(run([Path(path) for path in paths], options))
 
 
@@ -63,9 +79,11 @@ def run(paths: list[Path], options: Options) -> Iterator[Report]:
         hint = did_you_mean(options.precision, known)
         raise UsageError(f"unknown precision {options.precision!r}; known: {', '.join(known)}{hint}")
     choose(options.lint, LINT_LEVELS, "lint level")
-    if options.needs_pytorch:
-        _live().check(options)
+    if options.labels is not None and options.images is None:
+        raise UsageError("--labels belongs to --images, which is not given")
     outputs: dict[tuple[str, str], object] = {}
+    if options.needs_pytorch:
+        _live().check(options, outputs)
     for subject in [read_subject(path, options) for path in paths]:
         yield _judge(subject, outputs)
 

@@ -27,11 +27,13 @@ class Options:
     command: str = "mvit_deploy.verify"
     live: bool = False
     lint: str = "warn"
+    images: Path | None = None
+    labels: Path | tuple[str, ...] | None = None
 
     @property
     def needs_pytorch(self) -> bool:
         """Whether anything is asked for that only PyTorch's own outputs, made here and now, can answer."""
-        named = (self.weights, self.mode, self.verify_images, self.seed)
+        named = (self.weights, self.mode, self.verify_images, self.seed, self.images)
         return self.live or self.locate or any(value is not None for value in named)
 
 

@@ -18,7 +18,7 @@ LAYERS = [
     {"mvit_deploy.cli", "mvit_deploy.pytest_plugin"},
     {"mvit_deploy.html"},
     {"mvit_deploy.pipeline", "mvit_deploy.recheck", "mvit_deploy.bench"},
-    {"mvit_deploy.work", "mvit_deploy.live", "mvit_deploy.claims"},
+    {"mvit_deploy.work", "mvit_deploy.live", "mvit_deploy.photo_labels", "mvit_deploy.claims"},
     {"mvit_deploy.subject"},
     {"mvit_deploy.quantization"},
     {"mvit_deploy.training"},
@@ -26,7 +26,7 @@ LAYERS = [
     {"mvit_deploy.anatomy"},
     {"mvit_deploy.certificate", "mvit_deploy.evidence"},
     {"mvit_deploy.verification", "mvit_deploy.locate", "mvit_deploy.request", "mvit_deploy.targets", "exporters"},
-    {"mvit_deploy.labelling"},
+    {"mvit_deploy.labelling", "mvit_deploy.causes"},
     {"mvit_deploy.findings"},
     {
         "mvit_deploy.interface",

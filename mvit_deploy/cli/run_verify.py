@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mvit_deploy import recheck, report
-from mvit_deploy.cli import pages, results
+from mvit_deploy.cli import pages, photo_table, results
 from mvit_deploy.cli.console import Steps
 from mvit_deploy.parity import MISMATCH
 from mvit_deploy.report import Report
@@ -18,6 +18,7 @@ def run_verify(files: list[Path], named: dict[str, object], *, html: Path | None
         steps(f"judging {', '.join(path.name for path in files)}")
         reports = [results.told(result, steps) for result in recheck.run(files, options)]
     results.show(reports, steps.console, as_json=as_json)
+    photo_table.show(reports, steps.console)
     if not named["locate"] and any(result.verdict == MISMATCH for result in reports):
         steps.console.print("mvit-verify --locate FILE names the first stage and operation that differ", markup=False)
     codes = [result.exit_code for result in reports]

@@ -23,6 +23,18 @@ to hold it to; 4 a library is missing; 5 the checkpoint; 6 an internal error; 13
     "--verify-images", type=click.Path(path_type=Path), metavar="DIR", help="Real images that join the built-in ones."
 )
 @click.option("--seed", type=int, help="Of random weights and noise inputs. Default: as the report says, else 0.")
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Photos that each file and PyTorch label in their own ways, from the encoded picture on.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What PyTorch's classes are called, one a line. Default: as in the report, else as in the checkpoint.",
+)
 @click.option("--live", is_flag=True, help="Run PyTorch here, even where golden outputs lie beside the file.")
 @click.option("--locate", is_flag=True, help="Name the first stage and operation that leaves PyTorch's values.")
 @click.option(
@@ -50,13 +62,15 @@ def command(
     written, but the page of --html.
 
     The outputs are held to what PyTorch gave at export, which FILE.golden.npz holds; PyTorch is not needed. With
-    --live, --weights, --mode, --seed, --verify-images or --locate, or where there is no golden file, PyTorch runs here,
-    with the weights that FILE.report.json names. A file that has changed since is a mismatch, and is run all the same.
+    --live, --weights, --mode, --seed, --verify-images, --images or --locate, or where there is no golden file, PyTorch
+    runs here, with the weights that FILE.report.json names. A file that has changed since is a mismatch, and is run all
+    the same.
 
     \b
     mvit-verify exported/mobilevit_xs_fp16.mlpackage
     mvit-verify --live exported/mobilevit_xs_fp16.mlpackage
     mvit-verify --weights mobilevit_xxs.pth --locate some.onnx
+    mvit-verify --images photos/ exported/mobilevit_xs_*.tflite exported/mobilevit_xs_*.mlpackage
     """
     entry.set_up_logging(debug=debug)
     if not files:

@@ -1,0 +1,127 @@
+"""A file and PyTorch on a folder of photos, each with its own preprocessing and its own labels (--images).
+
+PyTorch's side is the module with the preprocessing of its checkpoint, and labels that a person gives, or its report, or
+the checkpoint; nothing of it is read from the file that is judged.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mvit_deploy import causes, labelling, metadata, reference, runtimes, verification
+from mvit_deploy.errors import DamagedFileError, UsageError
+from mvit_deploy.images import ImageSet
+from mvit_deploy.labelling import Answers, Labelled, Photos
+from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
+from mvit_deploy.reference import Reference
+from mvit_deploy.request import made_distinct, read_labels
+from mvit_deploy.spec import Interface, Preprocessing
+from mvit_deploy.subject import Subject, size_of
+from mvit_deploy.verification import Verification
+
+FINDING = "photo_labels"  # its name in a report, under verification
+Shared = dict[tuple[str, str], object]
+
+
+@dataclass(frozen=True)
+class Side:
+    """PyTorch's side: labels and who named them (person, report, checkpoint, nobody), and its preprocessing."""
+
+    labels: tuple[str, ...] | None
+    named_by: str
+    how: Preprocessing
+
+
+def check(folder: Path, shared: Shared) -> Photos:
+    """The photos, kept for later files. Raises: UsageError when there are none."""
+    key = ("photos", str(folder))
+    if key not in shared:
+        shared[key] = labelling.photos_below(folder)
+    return shared[key]
+
+
+def with_labels(
+    found: Verification, subject: Subject, interface: Interface, source: Reference, precision: str, shared: Shared
+) -> Verification:
+    """The judgement with that of the labels of photos under its findings. A mismatch of these is one of the file, and
+    labels that could not be compared leave no match.
+
+    Raises: UsageError for photos or labels that cannot be read, and for a file that gives no classes of whole images.
+    """
+    if source.task != "classification":
+        raise UsageError(f"--images compares the labels of whole images; {subject.path.name} is for {source.task}")
+    photos, side = check(subject.options.images, shared), side_of(subject, source)
+    labelled, explained = _judge(subject, interface, source, precision, photos, side, shared)
+    origin = {"folder": str(subject.options.images), "labels_from": side.named_by}
+    how = {"reference": metadata.preprocessing_to_json(side.how)}
+    if interface.declared.preprocessing is not None:
+        how["file"] = metadata.preprocessing_to_json(interface.declared.preprocessing)
+    told = labelled.to_json() | {"would_agree_with": explained, "preprocessing": how} | origin
+    reason = "; ".join([labelled.reason, *(f"it would agree with {words}" for words in explained)])
+    told["reason"] = reason
+    found = replace(found, findings=found.findings | {FINDING: told})
+    if labelled.verdict == MATCH or (labelled.verdict == NOT_RUN and found.verdict != MATCH):
+        return found
+    told = "; ".join(filter(None, [f"photos: {reason}", found.reason]))
+    return replace(found, verdict=labelled.verdict, reason=told)
+
+
+def _judge(
+    subject: Subject,
+    interface: Interface,
+    source: Reference,
+    precision: str,
+    photos: Photos,
+    side: Side,
+    shared: Shared,
+) -> tuple[Labelled, list[str]]:
+    """The verdict, and what would make a mismatch a match."""
+    expected = _answers_of(source, photos, side, size_of(subject, interface), shared)
+    try:
+        answers = labelling.answers_of_file(subject.path, photos)
+    except DamagedFileError as error:
+        return Labelled(MISMATCH, str(error)), []
+    except runtimes.CannotRunHere as reason:
+        return Labelled(NOT_RUN, str(reason)), []
+    labelled = labelling.judge(
+        reference=expected,
+        candidate=answers,
+        names=tuple(photos.names),
+        precision=precision,
+        report_only=verification.no_floor(precision, source.weights["source"]),
+    )
+    if labelled.verdict != MISMATCH:
+        return labelled, []
+    return labelled, causes.explanations(causes.Case(subject.path, photos, expected, side.how, precision))
+
+
+def _answers_of(source: Reference, photos: Photos, side: Side, size: tuple[int, int], shared: Shared) -> Answers:
+    """PyTorch's, run once for all files of the same network. Raises: UsageError for a network without classes."""
+    pixels = photos.prepared(side.how, size)
+    digest = ImageSet(pixels, ("photo",) * len(pixels), tuple(photos.names)).sha256
+    key = (str(source.weights["sha256"]), f"{digest} {source.normalization} {source.ending}")
+    if key not in shared:
+        shared[key] = reference.run(source, pixels)
+    logits = shared[key].get("logits")
+    if logits is None or logits.ndim != 2:
+        raise UsageError("--images compares labels; this model gives no row of logits")
+    return labelling.answers_of_logits(np.asarray(logits), side.labels)
+
+
+def side_of(subject: Subject, source: Reference) -> Side:
+    """Labels as a person gives them, else as the report has them, else as the checkpoint names them.
+
+    Raises: UsageError for labels that cannot be read or are not as many as there are classes.
+    """
+    given, how = subject.options.labels, replace(source.preprocessing, color_order=source.color_order)
+    labels, named_by = source.labels, "checkpoint"
+    if given is not None:
+        labels, named_by = read_labels(given, num_classes=source.num_classes, distinct=False), "person"
+    elif subject.said:
+        said = subject.says("artifact", "labels")
+        labels, named_by = None if said is None else tuple(map(str, said)), "report"
+    if labels is None:
+        return Side(None, "nobody", how)
+    is_core_ml = runtimes.target_of(subject.path) == "coreml"  # whose classifiers have each label once
+    return Side(made_distinct(labels) if is_core_ml else labels, named_by, how)

@@ -1,0 +1,175 @@
+"""Faults of the last metre and what catches each: the contract, the numbers of photos alone, the reader's refusal."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mvit_deploy import causes, interface, labelling, metadata, runtimes
+from mvit_deploy.errors import DamagedFileError
+from mvit_deploy.labelling import Answers, Photos
+from mvit_deploy.parity import MISMATCH
+from mvit_deploy.spec import OWN, PROBABILITIES, Contract, Output, Preprocessing
+from tests.mutation.photo_edits import NoSuchPlace, opened
+
+TENSORS, PICTURES = (".onnx", ".tflite"), (".mlpackage", ".mlmodel")
+ALL = TENSORS + PICTURES
+Edit = Callable[[object], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """contract, cause: words in what the contract and the explanation say; empty where they cannot tell."""
+
+    edit: Edit
+    formats: tuple[str, ...] = ALL
+    contract: str = ""
+    cause: str = ""
+
+
+def prepared(**changes: object) -> Edit:
+    """The file says that photos are prepared otherwise."""
+
+    def edit(file: object) -> None:
+        said = metadata.preprocessing_to_json(OWN) | changes
+        file.say("preprocessing", said)
+
+    return edit
+
+
+def labelled(order: Callable[[list[str]], list[str]], *, everywhere: bool = False) -> Edit:
+    def edit(file: object) -> None:
+        labels = order(list(metadata.read(dict(file.said)).labels))
+        file.set_labels(labels)
+        if everywhere:
+            file.say("labels", labels)
+
+    return edit
+
+
+def one_off(labels: list[str]) -> list[str]:
+    return labels[1:] + labels[:1]
+
+
+def two_exchanged(labels: list[str]) -> list[str]:
+    return [labels[1], labels[0], *labels[2:]]
+
+
+def normalized_twice(file: object) -> None:
+    file.normalize_image((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+ORDER, PREPARED, EXCHANGED = "its labels in another order", "photos prepared as PyTorch's", "red and blue exchanged"
+FAULTS = {
+    "scale 1/127.5, as declared": Fault(
+        lambda f: f.say("value_range", [0.0, 2.0]), TENSORS, "value range", "values in [0, 1]"
+    ),
+    "mean 127.5, as declared": Fault(
+        lambda f: f.say("value_range", [-1.0, 1.0]), TENSORS, "value range", "values in [0, 1]"
+    ),
+    "scale 1/127.5, in the graph": Fault(lambda f: f.scale_image(2)),
+    "wrong mean, in the graph": Fault(lambda f: f.shift_image(-0.449)),
+    "normalized twice": Fault(normalized_twice, (".onnx",)),
+    "BGR, as declared": Fault(lambda f: f.swap_colors(), ALL, "colour order", EXCHANGED),
+    "BGR, in the stem's weights": Fault(lambda f: f.swap_stem(), cause=EXCHANGED),
+    "labels one off": Fault(labelled(one_off), TENSORS, "labels", ORDER),
+    "two labels exchanged": Fault(labelled(two_exchanged), TENSORS, "labels", ORDER),
+    "labels one off, in the classifier": Fault(labelled(one_off), PICTURES, cause=ORDER),
+    "labels one off, in classifier and metadata": Fault(labelled(one_off, everywhere=True), PICTURES, "labels", ORDER),
+    "softmax missing": Fault(lambda f: f.drop_softmax(), cause="a softmax, which is missing"),
+    "softmax once too often": Fault(lambda f: f.add_softmax(), cause="softmax|probabilities that they are"),
+    "resize 304 for 288": Fault(prepared(resize=304), ALL, "preprocessing", PREPARED),
+    "crop 272 for 256": Fault(prepared(crop=[272, 272]), ALL, "preprocessing", PREPARED),
+    "no crop": Fault(prepared(crop=None), ALL, "preprocessing", PREPARED),
+    "nearest for bilinear": Fault(prepared(resampling="nearest"), ALL, "preprocessing", PREPARED),
+    "height and width exchanged": Fault(lambda f: f.transpose_image(), cause="height and width exchanged"),
+    "zero point 20 levels off": Fault(lambda f: f.move_zero_point()),
+    "input's zero point 20 levels off": Fault(lambda f: f.move_input_zero_point(), (".tflite",), "input zero point"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Good:
+    """A sound file, photos, PyTorch's answers on them, and how PyTorch's photos are prepared."""
+
+    path: Path
+    precision: str
+    photos: Photos
+    reference: Answers
+    how: Preprocessing = OWN
+    contract: Contract = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "contract", contract_of(self.path, self.reference.probabilities.shape[1]))
+
+
+def contract_of(path: Path, classes: int) -> Contract:
+    """What a sound file promises, as its report has it."""
+    found = runtimes.open_file(path).interface
+    declared, image = found.declared, found.inputs[0]
+    return Contract(
+        mode=declared.mode,
+        task=declared.task,
+        variant=declared.variant,
+        image_size=labelling.image_size(image),
+        outputs=(Output("logits", (classes,)),),
+        labels=declared.labels,
+        io=image.dtype if path.suffix in TENSORS else "float32",
+        probabilities=PROBABILITIES in [output.meaning for output in found.outputs],
+        preprocessing=declared.preprocessing,
+        about=declared.about,
+    )
+
+
+@dataclass(frozen=True)
+class Caught:
+    """What each of the three says of a file; empty where it has nothing against it. causes: what explains it."""
+
+    refused: str = ""
+    contract: tuple[str, ...] = ()
+    numbers: str = ""
+    causes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.refused or self.contract or self.numbers)
+
+
+def judged(path: Path, good: Good) -> Caught:
+    """A file held to what a sound one promises and PyTorch answers."""
+    try:
+        contract = tuple(interface.faults(good.contract, runtimes.open_file(path).interface))
+        answers = labelling.answers_of_file(path, good.photos)
+    except DamagedFileError as error:
+        return Caught(refused=str(error))
+    names = tuple(good.photos.names)
+    found = labelling.judge(reference=good.reference, candidate=answers, names=names, precision=good.precision)
+    if found.verdict != MISMATCH:
+        return Caught(contract=contract)
+    case = causes.Case(path, good.photos, good.reference, good.how, good.precision)
+    return Caught("", contract, found.reason, tuple(causes.explanations(case)))
+
+
+def mutants(good: Good, folder: Path, names: tuple[str, ...] = tuple(FAULTS)) -> Iterator[tuple[str, Path]]:
+    """Each fault that the file has a place for, and the faulty file, which the next one replaces."""
+    height, width = good.contract.image_size
+    for name in names:
+        if good.path.suffix not in FAULTS[name].formats or (name == "height and width exchanged" and height != width):
+            continue
+        path = folder / good.path.name
+        copied(good.path, path)
+        try:
+            file = opened(path)
+            FAULTS[name].edit(file)
+        except NoSuchPlace:
+            continue
+        file.save()
+        yield name, path
+
+
+def copied(path: Path, target: Path) -> None:
+    """A copy, over an earlier one."""
+    if path.is_dir():
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(path, target)
+    else:
+        shutil.copyfile(path, target)
