@@ -43,7 +43,10 @@ def read(given: dict[str, str]) -> Declared:
         return given.get(PREFIX + key)
 
     def parsed(key: str) -> object:
-        return None if of(key) is None else json.loads(of(key))
+        value = None if of(key) is None else json.loads(of(key))
+        if value is None and of(key) is not None:
+            raise ValueError(f"{key} is null")
+        return value
 
     try:
         color_order = given[PREFIX + "color_order"]

