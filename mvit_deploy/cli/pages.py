@@ -19,6 +19,12 @@ def check(path: Path) -> None:
         raise MissingLibraryError(f"--html needs {error.name}: pip install {error.name}") from error
 
 
+def begin(path: Path | None) -> None:
+    """Remove an older page: a run that is killed must leave nothing that looks like its result."""
+    if path is not None:
+        workplace.remove(path)
+
+
 def write(path: Path, page: Callable[[], str], steps: Steps) -> int:
     """Make the page, put it in place whole, and say so. Returns an exit code: what was written before stays."""
     with steps:

@@ -26,6 +26,7 @@ def run_export(
         pages.check(html)
     with Steps() as steps:
         work = pipeline.prepare(mode, options, steps)
+        pages.begin(html)
         reports = [results.told(result, steps) for result in pipeline.run(work, steps)]
     found = findings.of(reports)
     if found is not None:

@@ -16,6 +16,7 @@ def run_verify(files: list[Path], named: dict[str, object], *, html: Path | None
         pages.check(html)
     with Steps() as steps:
         steps(f"judging {', '.join(path.name for path in files)}")
+        pages.begin(html)
         reports = [results.told(result, steps) for result in recheck.run(files, options)]
     results.show(reports, steps.console, as_json=as_json)
     photo_table.show(reports, steps.console)

@@ -7,12 +7,13 @@ from mvit_deploy.html.following import stage_errors
 from mvit_deploy.html.page import render
 from mvit_deploy.html.pictures import galleries
 from mvit_deploy.html.subjects import JudgedFile
-from mvit_deploy.html.timing import timing
+from mvit_deploy.html.timing import Silent, timing
 
 
-def page_of(judged: Sequence[JudgedFile], progress: Progress) -> str:
+def page_of(judged: Sequence[JudgedFile], progress: Progress | None = None) -> str:
     """A page with pictures and answers, errors by stage, and times, as far as images, PyTorch's module and files are
     there. What cannot be run is told on the page or in the log; nothing is raised for it."""
+    progress = progress or Silent()
     progress("page: running the files on their pictures")
     found = galleries(judged)
     progress("page: following the stages of the network")

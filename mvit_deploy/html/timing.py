@@ -16,7 +16,9 @@ from mvit_deploy.runtimes import target_of
 ROUNDS, WARM_UP, THREADS = 5, 2, 1
 
 
-class _Silent:
+class Silent:
+    """Progress that nobody looks at."""
+
     def __call__(self, step: str) -> None:
         """Nobody is told."""
 
@@ -24,7 +26,7 @@ class _Silent:
         """Nobody is told."""
 
 
-def timing(judged: Sequence[JudgedFile], progress: measuring.Progress | None = None) -> Timing | None:
+def timing(judged: Sequence[JudgedFile], progress: measuring.Progress) -> Timing | None:
     """Of the files that are there and can be timed off a device; None where there is none."""
     there = [each for each in judged if each.is_there]
     timed = [each for each in there if target_of(each.path) != "coreml"]
@@ -44,7 +46,7 @@ def timing(judged: Sequence[JudgedFile], progress: measuring.Progress | None = N
     if opened:
         options = measuring.Options(ROUNDS, WARM_UP, (THREADS,))
         try:
-            found = measuring.latencies([subject for _, subject in opened], THREADS, options, progress or _Silent())
+            found = measuring.latencies([subject for _, subject in opened], THREADS, options, progress)
             pairs = zip(opened, found, strict=True)
             times = tuple(Time(key, own.ms.median, own.ms.p25, own.ms.p75, own.ms.n) for (key, _), own in pairs)
             remarks += _spread_widely(found)

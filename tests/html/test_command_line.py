@@ -18,7 +18,7 @@ from mvit_deploy.subject import Options
 from tests.conftest import LABELS
 from tests.html.made import Page
 
-MISMATCH, USAGE = 1, 2
+MISMATCH, USAGE, INTERRUPTED = 1, 2, 130
 HOSTILE = "<script>alert(1)</script>"
 Captured = pytest.CaptureFixture[str]
 
@@ -88,6 +88,20 @@ def test_a_path_that_takes_no_page_is_found_before_anything_is_done(
     assert command([*words, "--html", str(tmp_path / name)]) == USAGE
     assert "error: " in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_breaks_off_leaves_no_older_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mvit_deploy.pipeline.run", broken)
+    (tmp_path / "page.html").write_text("all is well", encoding="utf-8")
+    words = ["--mode", "xxs", "--target", "onnx", "--image-size", "64", "--num-classes", "5"]
+
+    assert export([*words, "--output", str(tmp_path / "out"), "--html", str(tmp_path / "page.html")]) == INTERRUPTED
+    assert not (tmp_path / "page.html").exists()
 
 
 def reports_of(folder: Path) -> list[Report]:

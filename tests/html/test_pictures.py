@@ -24,14 +24,6 @@ def silent(step: str) -> None:
     """Nobody looks on."""
 
 
-class Silent:
-    def __call__(self, step: str) -> None:
-        """Nobody looks on."""
-
-    def update(self, detail: str) -> None:
-        """Nobody looks on."""
-
-
 def exported_onnx(folder: Path, **options: object) -> list[JudgedFile]:
     named = {"target": "onnx", "image_size": SIZE, "output": folder, **options}
     work = pipeline.prepare("xxs", Options(**named), silent)
@@ -158,7 +150,7 @@ def test_a_failed_file_has_the_stages_of_its_report(tmp_path: Path) -> None:
 
 
 def test_a_page_of_an_export_has_every_part_that_it_can_have(classifier: list[JudgedFile]) -> None:
-    page = Page(page_of(classifier, Silent()))
+    page = Page(page_of(classifier))
 
     assert {"verdicts", "pictures", "stages", "costs"} <= set(page.sections)
     assert "quantization" not in page.sections
