@@ -23,7 +23,12 @@ def reported(each: JudgedFile) -> dict[str, tuple[Answer, Answer]]:
         return {}
     digests = _digests(each)
     pairs = ((digests.get(look_up(row, "name")), row) for row in rows)
-    return {digest: (_reference(row), _own(each.key, row)) for digest, row in pairs if digest is not None}
+    return {digest: of_row(each.key, row) for digest, row in pairs if digest is not None}
+
+
+def of_row(key: str, row: object) -> tuple[Answer, Answer]:
+    """PyTorch's answer and the file's, of a row that compares both. key: what the page calls the file by."""
+    return Answer(PYTORCH, (_top(look_up(row, "reference")),)), _own(key, row)
 
 
 def _digests(each: JudgedFile) -> dict[str, str]:
@@ -34,10 +39,6 @@ def _digests(each: JudgedFile) -> dict[str, str]:
     ]
     names = [name for name, _ in named]
     return {name: digest for name, digest in named if names.count(name) == 1}
-
-
-def _reference(row: object) -> Answer:
-    return Answer(PYTORCH, (_top(look_up(row, "reference")),))
 
 
 def _own(key: str, row: object) -> Answer:

@@ -10,6 +10,7 @@ from mvit_deploy.html import classified, drawn
 from mvit_deploy.html.classified import Answers
 from mvit_deploy.html.drawing import DRAWN_PX, THUMBNAIL_PX, data_uri, thumbnail
 from mvit_deploy.html.exhibits import PYTORCH, Answer, Gallery, Picture
+from mvit_deploy.html.photos import photo_galleries
 from mvit_deploy.html.subjects import JudgedFile, Seen, by_model, seen
 from mvit_deploy.runtimes import CannotRunHere, Runner
 
@@ -24,10 +25,10 @@ NOTES = {"detection": (DETECTION_NOTE,)}
 
 
 def galleries(judged: Sequence[JudgedFile]) -> list[Gallery]:
-    """One of each model whose images are known and whose answers can be shown; files are run on them where their
-    reports do not say."""
+    """One of each model whose images are known and whose answers can be shown, files being run on them where their
+    reports do not say; then one of each that encoded photos were labelled with."""
     found = (_gallery(group) for group in by_model(judged))
-    return [gallery for gallery in found if gallery is not None]
+    return [gallery for gallery in found if gallery is not None] + photo_galleries(judged)
 
 
 def _gallery(group: list[JudgedFile]) -> Gallery | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import mvit_deploy
 from mvit_deploy import images, pipeline
@@ -101,6 +102,20 @@ def test_a_file_that_failed_has_the_answers_of_its_report_and_no_others(
     ((gallery),) = galleries([gone])
 
     assert [len(picture.answers) for picture in gallery.pictures] == [2, *[1] * (len(gallery.pictures) - 1)]
+
+
+def test_photos_that_were_labelled_have_a_gallery_of_their_own(tmp_path: Path) -> None:
+    """A thumbnail of each that can still be read, and those that differ first."""
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "a.png")
+    rows = [ROW | {"name": "a.png", "file": ROW["reference"], "same_label": True}, ROW | {"same_label": False}]
+    found = {"photo_labels": {"folder": str(tmp_path), "photos": rows}}
+    (gallery,) = galleries([JudgedFile(report(verification=found)), JudgedFile(report("other.onnx"))])
+
+    gone, there = gallery.pictures
+    assert (gone.name, gone.image) == ("cat.jpg", "")
+    assert gone.answers[1].same is False
+    assert there.image.startswith("data:image/jpeg;base64,")
+    assert [answer.lines for answer in there.answers] == [("rose 75.0%",)] * 2
 
 
 def test_no_more_pictures_are_shown_than_can_be_looked_at(classifier: list[JudgedFile]) -> None:
