@@ -140,8 +140,8 @@ def _edited(said: dict[str, object], held: Certificate) -> list[str]:
 def _interface(subject: Subject, held: Certificate, facts: dict[str, object], found: Interface) -> list[str]:
     facts = facts | {"format": found.format, "target": runtimes.target_of(subject.path)}
     keys = ("target", "format", "opset_or_spec", "inputs", "outputs")
-    faults = [f for key in keys for f in _different(key, facts[key], subject.says("artifact", key))]
-    return faults + interface.tensor_faults(held.contract, found)
+    differing = [f for key in keys for f in _different(key, facts[key], subject.says("artifact", key))]
+    return interface.tensor_faults(held.contract, found) + differing
 
 
 def _labels(subject: Subject, held: Certificate, facts: dict[str, object]) -> list[str]:

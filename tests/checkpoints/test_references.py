@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import mvit_deploy
-from mvit_deploy import adopt, reference
+from mvit_deploy import adopt, certificate, reference
 from mvit_deploy.checkpoints import hub, kornia
 from mvit_deploy.errors import AbsentCheckpointError, UsageError
 from mvit_deploy.nn.build import randomize
@@ -32,7 +32,7 @@ def test_a_file_from_kornias_documented_sequential_matches_and_is_held_to_it_aga
     path = saved(tmp_path / "x.safetensors", kornia.state_dict_for(model))
 
     (report,) = mvit_deploy.export(None, weights=str(path), target="onnx", image_size=64, output=tmp_path / "out")
-    (again,) = mvit_deploy.verify(report.path)
+    (again,) = mvit_deploy.verify(report.path, live=True)
 
     assert (report.exit_code, again.exit_code) == (0, 0)
     assert report.path.stem == "mobilevit_xxs_kornia_fp32"
@@ -73,7 +73,7 @@ def exported(tmp_path: Path) -> mvit_deploy.Report:
 
 
 def test_a_file_made_from_a_folder_matches_and_is_held_to_it_again(exported: mvit_deploy.Report) -> None:
-    (again,) = mvit_deploy.verify(exported.path)
+    (again,) = mvit_deploy.verify(exported.path, live=True)
 
     assert (exported.exit_code, again.exit_code) == (0, 0)
     assert exported.content["model"]["weights"]["layout"] == "huggingface"
@@ -89,9 +89,10 @@ def test_a_file_from_a_repository_that_cannot_be_had_is_not_judged(
     beside = exported.path.with_name(exported.path.name + ".report.json")
     content = json.loads(beside.read_text())
     content["model"]["weights"]["source"] = "hf:someone/mobilevit"
+    certificate.seal(content)
     beside.write_text(json.dumps(content))
 
-    (again,) = mvit_deploy.verify(exported.path)
+    (again,) = mvit_deploy.verify(exported.path, live=True)
 
     assert again.content["verification"]["verdict"] == "not_run"
     assert "hf:someone/mobilevit cannot be downloaded" in again.content["verification"]["reason"]

@@ -63,7 +63,8 @@ def test_it_is_as_near_to_pytorch_as_the_file_with_float32_ends(exported: dict[s
 
 @every_io
 def test_a_file_matches_again(exported: dict[str, Path], capfd: Captured, io: str) -> None:
-    code, found = judged(capfd, exported[io])
+    assert judged(capfd, exported[io])[0] == 0
+    code, found = judged(capfd, exported[io], "--live")
 
     first = json.loads(report_path(exported[io]).read_text())
     assert (code, found["verification"]["verdict"]) == (0, "match")
