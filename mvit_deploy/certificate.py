@@ -139,6 +139,8 @@ def _samples(said: dict[str, dict[str, object]], contract: Contract) -> dict[str
 def _check(contract: Contract) -> None:
     """Raises: ValueError for outputs that such a file does not have."""
     names = [output.name for output in contract.outputs]
+    if len(contract.image_size) != 2 or len(set(names)) != len(names):
+        raise ValueError(f"images of {contract.image_size}, outputs {names}")
     if contract.suppression is not None and names != ["boxes", "scores"]:
         raise ValueError(f"a suppression of {names}")
     if contract.probabilities and names != ["logits"]:

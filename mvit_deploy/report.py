@@ -13,6 +13,7 @@ from mvit_deploy.errors import UsageError
 from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
 
 SCHEMA_VERSION = 1
+PARTS = ("artifact", "model", "verification")  # None where a judgement had none
 TOOLS = (
     "mvit-deploy",
     "torch",
@@ -95,6 +96,9 @@ def read(path: Path) -> dict[str, object]:
         raise UsageError(f"cannot read the report {path}: {error}") from error
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise UsageError(f"{path} is no report of schema {SCHEMA_VERSION}")
+    wrong = [key for key in PARTS if not isinstance(content.get(key), dict | None)]
+    if wrong:
+        raise UsageError(f"{path} is no report of schema {SCHEMA_VERSION}: its {wrong[0]} is no object")
     return content
 
 

@@ -462,3 +462,38 @@ def test_a_file_that_gives_now_this_now_that_is_no_match(monkeypatch: pytest.Mon
 
     assert found.verdict == MISMATCH
     assert "run twice on the same images" in found.reason
+
+
+ENDINGS = {
+    "detections": {"task": "detection", "nms": True},
+    "boxes": {"task": "detection"},
+    "a map of classes": {"task": "segmentation", "upsample": True, "argmax": True},
+    "logits of every pixel": {"task": "segmentation", "upsample": True},
+}
+
+
+@pytest.mark.parametrize("target", ["onnx", *(pytest.param(t, marks=pytest.mark.slow) for t in ("coreml", "tflite"))])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_detectors_and_segmenters_are_judged_so_too(tmp_path: Path, ending: str, target: str) -> None:
+    """Of detections boxes and scores before the suppression; of large maps a part of the values."""
+    options = ENDINGS[ending] | {"num_classes": 4, "image_size": SIZE, "output": tmp_path}
+    (written,) = mvit_deploy.export("xxs", target=target, **options)
+    assert written.exit_code == 0, written.reason
+
+    found, claims = judged(written.path)
+    assert (found.verdict, found.reason, set(claims)) == (MATCH, "", set(ALWAYS))
+
+    def change(kept: golden.Golden) -> golden.Golden:
+        return dataclasses.replace(kept, reference={name: values[::-1] for name, values in kept.reference.items()})
+
+    assert broken(rewritten(written.path, change)) == {"golden file", "errors at export", "outputs"}
+
+
+def test_a_rule_of_suppression_that_the_report_does_not_have_is_caught(tmp_path: Path) -> None:
+    options = {"task": "detection", "nms": True, "num_classes": 4, "image_size": 64, "output": tmp_path}
+    (written,) = mvit_deploy.export("xxs", target="onnx", **options)
+
+    def change(content: dict) -> None:
+        content["certificate"]["contract"]["suppression"]["iou_threshold"] = 0.9
+
+    assert broken(edited(written.path, change, sealed=True)) == {"metadata"}
