@@ -150,11 +150,14 @@ def _labels(subject: Subject, held: Certificate, facts: dict[str, object]) -> li
 
 
 def _metadata(subject: Subject, held: Certificate, facts: dict[str, object], found: Interface) -> list[str]:
-    """What the file says of itself beside its tensors and labels."""
+    """What the file says of itself beside its tensors and labels, and what the report says of the model."""
     faults = _different("declared", facts["declared"], subject.says("artifact", "declared"))
     faults += _different("precision", found.precision, subject.says("artifact", "precision"))
     weights = subject.says("model", "weights", "sha256")
     faults += _different("sha256 of the weights", found.declared.about.weights_sha256, weights)
+    contract = certificate.contract_to_json(held.contract)
+    for key in ("mode", "task", "variant", "image_size"):
+        faults += _different(f"model's {key}", contract[key], subject.says("model", key))
     return faults + [f for f in interface.declared_faults(held.contract, found) if not f.startswith("labels:")]
 
 

@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -235,6 +236,8 @@ EDITS = {  # what is changed in the report of an fp16 file -> the claim that thi
         lambda c: (c["artifact"].update(precision="w8"), c["certificate"].update(precision="w8")),
         "metadata",
     ),
+    "variant": (set_to("model", "variant", value="kornia"), "metadata"),
+    "model's size": (set_to("model", "image_size", value=[96, 64]), "metadata"),
     "weights": (set_to("model", "weights", "sha256", value="0" * 64), "metadata"),
     "tolerance": (set_to("verification", "tolerance", "sqnr_db_photos", value=10.0), "tolerance"),
     "no tolerance": (set_to("verification", "tolerance", value={}), "tolerance"),
@@ -269,6 +272,34 @@ def test_an_edited_report_is_caught(copy: Callable[[str], Path], edit: str, seal
 @pytest.mark.parametrize("key", ["command", "created", "timings_s", "tools"])
 def test_what_no_other_claim_is_about_is_under_the_digest(copy: Callable[[str], Path], key: str) -> None:
     assert broken(edited(copy(PLAIN), set_to(key, value="another"))) == {"certificate"}
+
+
+def places(content: object, at: tuple = ()) -> Iterator[tuple]:
+    """Every place in a report at which a value stands."""
+    entries = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in entries:
+        yield (*at, key)
+        yield from places(value, (*at, key))
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["by hand", "with a new digest"])
+def test_nothing_can_be_put_anywhere_in_a_report_unseen(copy: Callable[[str], Path], sealed: bool) -> None:
+    """With a new digest it may be seen or not, but is never an internal error."""
+    path, random = copy(PLAIN), Random(0)
+    original = json.loads(report_path(path).read_text())
+    everywhere = [at for at in places(original) if at[0] != "certificate" or len(at) > 1]
+    for at in random.sample(everywhere, 20):
+        content = json.loads(json.dumps(original))
+        set_to(*at, value=random.choice([None, [], {}, "x", -1, True, [[]], {"a": []}]))(content)
+        if sealed:
+            certificate.seal(content)
+        report_path(path).write_text(dump(content))
+
+        try:
+            (found,) = mvit_deploy.verify(path)
+        except UsageError:
+            continue
+        assert sealed or content == original or found.verdict == MISMATCH, at
 
 
 def test_a_digest_is_sha256_of_sorted_json(copy: Callable[[str], Path]) -> None:
