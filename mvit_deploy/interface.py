@@ -45,7 +45,7 @@ def tensor_faults(contract: Contract, found: Interface) -> list[str]:
         problems += _input_faults(contract, found.inputs[0], found.format)
     else:
         problems.append(f"{len(found.inputs)} inputs, expected 1")
-    return problems
+    return problems + _metadata_faults(contract, found)
 
 
 def expected_outputs(contract: Contract, file_format: str) -> list[OutputSpec]:
@@ -118,6 +118,12 @@ def _input_faults(contract: Contract, found: InputSpec, file_format: str) -> lis
         *_compare("colour order", found.color_order, contract.color_order),
         *_compare("value range", found.range, contract.value_range),
     ]
+
+
+def _metadata_faults(contract: Contract, found: Interface) -> list[str]:
+    """Of a picture the format itself says the colour order, which counts; the metadata may not say otherwise."""
+    said, actual = found.declared.color_order, {image.color_order for image in found.inputs}
+    return _compare("colour order in the metadata", said, contract.color_order) if said not in actual else []
 
 
 def _compare(what: str, found: object, expected: object) -> list[str]:

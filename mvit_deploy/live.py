@@ -13,6 +13,7 @@ from mvit_deploy import images, metadata, photo_labels, preprocessing, reference
 from mvit_deploy.calibration import photos
 from mvit_deploy.checkpoints import hub
 from mvit_deploy.errors import AbsentCheckpointError, UsageError
+from mvit_deploy.image_options import parse_normalization
 from mvit_deploy.images import ImageSet
 from mvit_deploy.locate import Location, locate_in
 from mvit_deploy.nn.config import config_for
@@ -94,7 +95,7 @@ def reference_of(subject: Subject, interface: Interface) -> tuple[Reference | No
     if source is None:
         return None, problem
     source = reference.with_output_stride(source, subject.says("model", "output_stride"))
-    source = reference.with_normalization(source, _declared(subject, interface)["normalization"])
+    source = reference.with_normalization(source, _declared(subject, interface, source)["normalization"])
     ending = str(subject.says("model", "ending") or next(iter(ENDINGS[source.task])))
     return reference.with_ending(source, ending, size_of(subject, interface)), problem
 
@@ -213,7 +214,7 @@ def contract_of(
         io=dtype if dtype in IO_TYPES else IO_TYPES[0],
         suppression=interface.suppression,
         probabilities=_gives_probabilities(subject, interface),
-        **_declared(subject, interface),
+        **_declared(subject, interface, source),
     )
 
 
@@ -224,7 +225,8 @@ def _gives_probabilities(subject: Subject, interface: Interface) -> bool:
     return PROBABILITIES in meanings
 
 
-def _declared(subject: Subject, interface: Interface) -> dict[str, object]:
-    """Normalization, preprocessing and origin: as the report has them, or else the file."""
-    said = subject.says("artifact", "declared")
-    return metadata.said_in(said if isinstance(said, dict) else metadata.facts(interface.declared))
+def _declared(subject: Subject, interface: Interface, source: Reference) -> dict[str, object]:
+    """Normalization, preprocessing and origin: as the report has them, or else the file; the first as a person says."""
+    said, asked = subject.says("artifact", "declared"), subject.options.normalize
+    found = metadata.said_in(said if isinstance(said, dict) else metadata.facts(interface.declared))
+    return found if asked is None else found | {"normalization": parse_normalization(asked, source.color_order)}

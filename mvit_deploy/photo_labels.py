@@ -11,6 +11,7 @@ import numpy as np
 
 from mvit_deploy import causes, labelling, metadata, reference, runtimes, verification
 from mvit_deploy.errors import DamagedFileError, UsageError
+from mvit_deploy.image_options import preprocessing_of
 from mvit_deploy.images import ImageSet
 from mvit_deploy.labelling import Answers, Labelled, Photos
 from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
@@ -21,6 +22,7 @@ from mvit_deploy.subject import Subject, size_of
 from mvit_deploy.verification import Verification
 
 FINDING = "photo_labels"  # its name in a report, under verification
+UNKNOWN = "nothing but the file says what PyTorch's images are normalized by; give --normalize"
 Shared = dict[tuple[str, str], object]
 
 
@@ -51,8 +53,9 @@ def with_labels(
     """
     if source.task != "classification":
         raise UsageError(f"--images compares the labels of whole images; {subject.path.name} is for {source.task}")
-    photos, side = check(subject.options.images, shared), side_of(subject, source)
+    photos, side = check(subject.options.images, shared), side_of(subject, source, size_of(subject, interface))
     labelled, explained = _judge(subject, interface, source, precision, photos, side, shared)
+    labelled = _held(labelled, subject, interface, side)
     origin = {"folder": str(subject.options.images), "labels_from": side.named_by}
     how = {"reference": metadata.preprocessing_to_json(side.how)}
     if interface.declared.preprocessing is not None:
@@ -96,6 +99,20 @@ def _judge(
     return labelled, causes.explanations(causes.Case(subject.path, photos, expected, side.how, precision))
 
 
+def _held(labelled: Labelled, subject: Subject, interface: Interface, side: Side) -> Labelled:
+    """What the file declares against PyTorch's side, whose photos int8 may label alike although they are not."""
+    declared = interface.declared
+    if declared.preprocessing is not None and declared.preprocessing != side.how:
+        told = f"the file's photos are {_words(declared.preprocessing)}, PyTorch's {_words(side.how)}"
+        return replace(labelled, verdict=MISMATCH, reason="; ".join(filter(None, [told, labelled.reason])))
+    unknown = declared.normalization is not None and not subject.said and subject.options.normalize is None
+    return replace(labelled, verdict=NOT_RUN, reason=UNKNOWN) if unknown and labelled.verdict == MATCH else labelled
+
+
+def _words(how: Preprocessing) -> str:
+    return f"{how}, {how.color_order}, half pixels {how.half_pixel}, rounded {how.rounding}"
+
+
 def _answers_of(source: Reference, photos: Photos, side: Side, size: tuple[int, int], shared: Shared) -> Answers:
     """PyTorch's, run once for all files of the same network. Raises: UsageError for a network without classes."""
     pixels = photos.prepared(side.how, size)
@@ -109,12 +126,16 @@ def _answers_of(source: Reference, photos: Photos, side: Side, size: tuple[int, 
     return labelling.answers_of_logits(np.asarray(logits), side.labels)
 
 
-def side_of(subject: Subject, source: Reference) -> Side:
-    """Labels as a person gives them, else as the report has them, else as the checkpoint names them.
+def side_of(subject: Subject, source: Reference, size: tuple[int, int]) -> Side:
+    """Labels and preprocessing as a person gives them, else as the report has them, else as the checkpoint does.
 
-    Raises: UsageError for labels that cannot be read or are not as many as there are classes.
+    Raises: UsageError for what cannot be read, and for labels that are not as many as there are classes.
     """
-    given, how = subject.options.labels, replace(source.preprocessing, color_order=source.color_order)
+    options, given = subject.options, subject.options.labels
+    said = subject.says("artifact", "declared")
+    of_report = metadata.said_in(said)["preprocessing"] if isinstance(said, dict) else None
+    how = replace(of_report or source.preprocessing, color_order=source.color_order)
+    how = preprocessing_of(how, options.resize, options.resampling, size)
     labels, named_by = source.labels, "checkpoint"
     if given is not None:
         labels, named_by = read_labels(given, num_classes=source.num_classes, distinct=False), "person"

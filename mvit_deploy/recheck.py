@@ -41,6 +41,9 @@ def verify(
     lint: str = "warn",
     images: str | Path | None = None,
     labels: str | Path | Iterable[str] | None = None,
+    normalize: str | None = None,
+    resize: str | int | tuple[int, int] | None = None,
+    resampling: str | None = None,
 ) -> list[Report]:
     """Judge shipped files again, here: every claim of their reports, and their outputs.
 
@@ -50,6 +53,7 @@ def verify(
     given, else those that the report names. locate: also say which stage and operation is the first that differs.
     images: a folder of photos that each file and PyTorch label in their own ways, from the encoded picture on; labels:
     what PyTorch's classes are called, a file with one a line or the names, else as in the report or the checkpoint.
+    normalize, resize, resampling: how PyTorch's images are prepared, as export takes them, likewise.
     Nothing is written. Returns: one report a file, with the exit code that mvit-verify ends with.
     Raises: UsageError, MissingLibraryError, CheckpointError.
     """
@@ -68,6 +72,9 @@ def verify(
         lint=lint,
         images=None if images is None else Path(images),
         labels=labels if labels is None or isinstance(labels, str | Path) else tuple(labels),
+        normalize=normalize,
+        resize=resize,
+        resampling=resampling,
     )
     return list(run([Path(path) for path in paths], options))
 
@@ -79,8 +86,9 @@ def run(paths: list[Path], options: Options) -> Iterator[Report]:
         hint = did_you_mean(options.precision, known)
         raise UsageError(f"unknown precision {options.precision!r}; known: {', '.join(known)}{hint}")
     choose(options.lint, LINT_LEVELS, "lint level")
-    if options.labels is not None and options.images is None:
-        raise UsageError("--labels belongs to --images, which is not given")
+    for word in ("labels", "resize", "resampling"):
+        if getattr(options, word) is not None and options.images is None:
+            raise UsageError(f"--{word} belongs to --images, which is not given")
     outputs: dict[tuple[str, str], object] = {}
     if options.needs_pytorch:
         _live().check(options, outputs)

@@ -29,11 +29,14 @@ class Options:
     lint: str = "warn"
     images: Path | None = None
     labels: Path | tuple[str, ...] | None = None
+    normalize: str | None = None
+    resize: str | int | tuple[int, int] | None = None
+    resampling: str | None = None
 
     @property
     def needs_pytorch(self) -> bool:
         """Whether anything is asked for that only PyTorch's own outputs, made here and now, can answer."""
-        named = (self.weights, self.mode, self.verify_images, self.seed, self.images)
+        named = (self.weights, self.mode, self.verify_images, self.seed, self.images, self.normalize)
         return self.live or self.locate or any(value is not None for value in named)
 
 

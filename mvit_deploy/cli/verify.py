@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mvit_deploy.cli import entry
-from mvit_deploy.spec import LINT_LEVELS
+from mvit_deploy.spec import LINT_LEVELS, RESAMPLINGS
 
 _EPILOG = """\b
 Exit codes: 0 every file matches; 1 a mismatch or a damaged file; 2 usage; 3 it cannot be run here, or there is nothing
@@ -35,6 +35,11 @@ to hold it to; 4 a library is missing; 5 the checkpoint; 6 an internal error; 13
     metavar="FILE",
     help="What PyTorch's classes are called, one a line. Default: as in the report, else as in the checkpoint.",
 )
+@click.option(
+    "--normalize", metavar="imagenet|none|M,S", help="What PyTorch's images are normalized by. Default: as --labels."
+)
+@click.option("--resize", metavar="N|HxW", help="What PyTorch's photos are resized to. Default: as --labels.")
+@click.option("--resampling", metavar="|".join(RESAMPLINGS), help="Of PyTorch's photos. Default: as --labels.")
 @click.option("--live", is_flag=True, help="Run PyTorch here, even where golden outputs lie beside the file.")
 @click.option("--locate", is_flag=True, help="Name the first stage and operation that leaves PyTorch's values.")
 @click.option(

@@ -71,6 +71,9 @@ FAULTS = {
     "wrong mean, in the graph": Fault(lambda f: f.shift_image(-0.449)),
     "normalized twice": Fault(normalized_twice, (".onnx",)),
     "BGR, as declared": Fault(lambda f: f.swap_colors(), ALL, "colour order", EXCHANGED),
+    "BGR, in the metadata alone": Fault(
+        lambda f: f.say("color_order", "BGR"), PICTURES, "colour order in the metadata"
+    ),
     "BGR, in the stem's weights": Fault(lambda f: f.swap_stem(), cause=EXCHANGED),
     "labels one off": Fault(labelled(one_off), TENSORS, "labels", ORDER),
     "two labels exchanged": Fault(labelled(two_exchanged), TENSORS, "labels", ORDER),
@@ -83,8 +86,8 @@ FAULTS = {
     "no crop": Fault(prepared(crop=None), ALL, "preprocessing", PREPARED),
     "nearest for bilinear": Fault(prepared(resampling="nearest"), ALL, "preprocessing", PREPARED),
     "height and width exchanged": Fault(lambda f: f.transpose_image(), cause="height and width exchanged"),
-    "zero point 20 levels off": Fault(lambda f: f.move_zero_point()),
-    "input's zero point 20 levels off": Fault(lambda f: f.move_input_zero_point(), (".tflite",), "input zero point"),
+    "zero point 128 levels off": Fault(lambda f: f.move_zero_point()),
+    "input's zero point 128 levels off": Fault(lambda f: f.move_input_zero_point(), (".tflite",), "input zero point"),
 }
 
 
@@ -134,8 +137,8 @@ class Caught:
         return bool(self.refused or self.contract or self.numbers)
 
 
-def judged(path: Path, good: Good) -> Caught:
-    """A file held to what a sound one promises and PyTorch answers."""
+def judged(path: Path, good: Good, *, explain: bool = False) -> Caught:
+    """A file held to what a sound one promises and PyTorch answers. explain: also look for what undoes the fault."""
     try:
         contract = tuple(interface.faults(good.contract, runtimes.open_file(path).interface))
         answers = labelling.answers_of_file(path, good.photos)
@@ -146,7 +149,7 @@ def judged(path: Path, good: Good) -> Caught:
     if found.verdict != MISMATCH:
         return Caught(contract=contract)
     case = causes.Case(path, good.photos, good.reference, good.how, good.precision)
-    return Caught("", contract, found.reason, tuple(causes.explanations(case)))
+    return Caught("", contract, found.reason, tuple(causes.explanations(case)) if explain else ())
 
 
 def mutants(good: Good, folder: Path, names: tuple[str, ...] = tuple(FAULTS)) -> Iterator[tuple[str, Path]]:
