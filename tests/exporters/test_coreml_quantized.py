@@ -38,7 +38,7 @@ from tests.mutation.package import Package
 
 SIZE = (64, 64)
 CONTRACT = Contract("xxs", "classification", "paper", SIZE, (Output("logits", (len(LABELS),)),))
-LABELLED = replace(CONTRACT, labels=LABELS)
+LABELLED = replace(CONTRACT, labels=LABELS, probabilities=True)
 KEPT = (
     "stem.0",
     "layer_3.1.fusion.0",

@@ -33,7 +33,7 @@ from tests.runtimes.networks import NeuralNetworkBuilder, built, close, deconvol
 import coremltools as ct  # isort: skip
 from coremltools.models.neural_network import quantization_utils  # isort: skip
 
-MLMODEL = Settings(format="mlmodel", min_ios=13)
+MLMODEL = Settings(format="mlmodel")
 SIZE = (64, 96)
 
 # Weights
@@ -221,7 +221,8 @@ def converted(module: nn.Module, shape: tuple[int, ...], front_end: str) -> "pb.
 
 def exported(path: Path, precision: str = "fp32", module: nn.Module | None = None, **changes: object) -> "pb.Model":
     contract = Contract("xxs", "classification", "paper", SIZE, (Output("logits", (1000,)),))
-    lowered = exporter.lower(module or sensitive("xxs"), replace(contract, **changes), MLMODEL)
+    contract = replace(contract, probabilities="labels" in changes, **changes)
+    lowered = exporter.lower(module or sensitive("xxs"), contract, MLMODEL)
     exporter.write(lowered, precision, path)
     return pb.Model.FromString(path.read_bytes())
 
