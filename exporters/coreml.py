@@ -126,8 +126,8 @@ def _program(lowered: Lowered, precision: str) -> ct.models.MLModel:
 
 
 def _neural_network(lowered: Lowered, precision: str) -> "ct.proto.Model_pb2.Model":
-    """The classic format, which runs from iOS 13 on, from 14 on where it resizes. fp16 is the storage of its weights; Apple's runtime chooses
-    what it computes in."""
+    """The classic format, which runs from iOS 13 on, from 14 on where it resizes. fp16 is the storage of its weights;
+    Apple's runtime chooses what it computes in."""
     spec = _convert(lowered, convert_to="neuralnetwork").get_spec()
     if precision == "fp16":
         halved = quantization_utils.quantize_weights(ct.models.MLModel(spec, skip_model_load=True), nbits=16)

@@ -61,7 +61,8 @@ def judge(subject: Subject, interface: Interface, precision: str, known: Outputs
         return Judged(Verification(NOT_RUN, problem or missing, interface), origin=origin, model=subject.says("model"))
     size = size_of(subject, interface)
     inputs = inputs_of(subject, source, size, precision)
-    key = (str(source.weights["sha256"]), inputs.sha256)
+    form = f"{source.normalization} {source.ending} {reference.output_stride_of(source)}"  # what weights do not say
+    key = (f"{source.weights['sha256']} {form}", inputs.sha256)
     outputs = known[key] if key in known else known.setdefault(key, reference.run(source, inputs.pixels))
     contract = contract_of(subject, interface, source, size, outputs)
     no_floor = verification.no_floor(precision, source.weights["source"])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -37,9 +38,9 @@ def clone(tmp_path: Path) -> Path:
 
 
 def run(lines: list[str], clone: Path) -> str:
-    """Run commands in one shell, each echoed, until one fails. Returns: what they print."""
+    """Run commands in one shell until one fails. Returns: what they print."""
     assert (clone / ".venv" / "bin" / "activate").exists(), "tests run in a virtual environment"
-    script = "set -ev\n" + "\n".join(lines)
+    script = "set -e\n" + "\n".join(f"echo {shlex.quote(line)}\n{line}" for line in lines)
     done = subprocess.run(
         ["bash", "-c", script], cwd=clone, capture_output=True, text=True, check=False, timeout=1500,
         env=os.environ | {"PYTHONPATH": ""},
@@ -75,9 +76,10 @@ def test_all_blocks_run_in_order(clone: Path) -> None:
 def test_mediapipe_reads_the_digit(clone: Path) -> None:
     (clone / ".venv-mediapipe").symlink_to(mediapipe_env.interpreter_or_skip().parent.parent)
     quick, mediapipe = blocks()[1], next(filter(is_for_mediapipe, blocks()))
-    export = next(line for line in quick if line.startswith("mvit-export")).replace("--target all", "--target tflite")
+    place = next(i for i, line in enumerate(quick) if line.startswith("mvit-export"))
+    export = quick[place].replace("--target all", "--target tflite")
 
     lines = [line for line in mediapipe if " -m venv " not in line]  # the one that the other tests have made
-    printed = run([quick[0], export, *lines], clone)
+    printed = run([*quick[:place], export, *lines], clone)
 
     assert re.search(r"^7 +(100|9\d)\.\d%$", printed, re.MULTILINE)

@@ -243,7 +243,9 @@ def test_usage_errors_are_one_clear_line(arguments: list[str], words: str, capfd
     assert words in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"schema_version": 2}', '{"schema_version": 1, "artifact": "x"}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"schema_version": 2}', '{"schema_version": 1, "artifact": "x"}', "[" * 100_000]
+)
 def test_a_report_that_is_none_of_ours_is_a_usage_error(copy: Path, capfd: Captured, content: str) -> None:
     report_path(copy / FILES[0]).write_text(content)
 

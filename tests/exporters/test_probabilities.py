@@ -79,7 +79,7 @@ def test_a_file_says_what_tensors_cannot(files: dict[str, Report], form: str) ->
         "author": "Ada", "license": "CC-BY-4.0", "version": "1.2", "weights_sha256": weights,
     }  # fmt: skip
     assert found.content["artifact"]["declared"] == metadata.facts(declared)
-    assert found.content["model"]["normalization"] == json.loads(json.dumps(asdict(declared.normalization)))
+    assert found.content["model"]["normalization"] == asdict(declared.normalization)
 
 
 def test_each_platforms_own_reader_finds_it(files: dict[str, Report]) -> None:
@@ -153,6 +153,15 @@ def test_a_file_without_its_report_is_still_normalized_as_it_says(files: dict[st
     (found,) = mvit_deploy.verify(alone, weights="random", mode="xxs", seed=0)
 
     assert found.verdict == MATCH, found.reason
+
+
+def test_files_of_the_same_weights_have_each_their_own_reference(files: dict[str, Report], tmp_path: Path) -> None:
+    """One call judges both: what PyTorch gave for one is not what it gives for the other."""
+    plain = export(tmp_path, "onnx")
+
+    found = mvit_deploy.verify([files["onnx"].path, plain.path], live=True)
+
+    assert [each.verdict for each in found] == [MATCH, MATCH], [each.reason for each in found]
 
 
 @pytest.mark.parametrize(("given", "mean", "std"), [
