@@ -11,25 +11,21 @@ from typing import TypeVar
 
 from torch import nn
 
-from mvit_deploy import chatter, evidence, preprocessing, report, runtimes, targets, verification, workplace
+from mvit_deploy import account, chatter, evidence, report, targets, verification, workplace
 from mvit_deploy.errors import CheckpointError, MissingLibraryError, MvitError, UsageError, explain
 from mvit_deploy.evidence import Evidence
 from mvit_deploy.golden import golden_path
-from mvit_deploy.images import ImageSet
 from mvit_deploy.lint import gate
 from mvit_deploy.locate import locate_in
 from mvit_deploy.parity import MISMATCH, NOT_RUN
 from mvit_deploy.report import Report
 from mvit_deploy.request import Job, Options
 from mvit_deploy.runtimes import CannotRunHere
-from mvit_deploy.runtimes.census import census
 from mvit_deploy.verification import Expectation, Verification
 from mvit_deploy.work import Notify, Work, prepare
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-# Of the classic format: the later where a block resizes. Source: coremltools, _SPECIFICATION_VERSION_IOS_….
-_IOS_OF_CLASSIC = {"specification 4": 13, "specification 5": 14}
 
 
 def export(
@@ -170,7 +166,7 @@ def _write_and_judge(work: Work, job: Job, lower: _Lowering, on_step: Notify) ->
                 found = replace(found, verdict=MISMATCH, reason=f"lint: {linted.refusal}")
             if found.verdict != MISMATCH:
                 found, beside = _timed(timings, "certify", lambda: _evidence(work, partial, expected, found))
-            content = _content(work, job, found, partial, timings)
+            content = account.content_of(work, job, found, partial, timings)
             content["artifact"] |= linted.artifact
             if is_wrong:
                 content["verification"] |= _location(work, job, partial, found)
@@ -185,7 +181,7 @@ def _write_and_judge(work: Work, job: Job, lower: _Lowering, on_step: Notify) ->
     except Exception as error:  # whatever a converter raises is the result for this file; the others go on
         log.debug("%s failed", job, exc_info=True)
         failure = Verification(NOT_RUN, explain(error))
-        return _failed(work, final, 6, _content(work, job, failure, None, timings))
+        return _failed(work, final, 6, account.content_of(work, job, failure, None, timings))
     code = report.exit_code_of(found.verdict, allow_unverified=work.options.allow_unverified)
     return Report(final, code, content)
 
@@ -243,67 +239,6 @@ def _failed(work: Work, final: Path, code: int, content: dict[str, object]) -> R
     except OSError as error:
         log.warning("could not write %s: %s", report.failed_path(final), error)
     return Report(final, code, content)
-
-
-def _content(
-    work: Work, job: Job, found: Verification, partial: Path | None, timings: dict[str, float]
-) -> dict[str, object]:
-    artifact = {
-        "path": str(work.path_of(job)),
-        "target": job.target.name,
-        "format": job.settings.format,
-        "precision": job.precision,
-        **verification.file_facts(found, partial),
-        "min_ios": job.settings.min_ios or _IOS_OF_CLASSIC.get(found.interface and found.interface.opset_or_spec),
-        "int8": _int8(job, partial),
-    }
-    content = report.content(
-        command=work.options.command,
-        artifact=artifact,
-        model=work.model_facts,
-        verification=verification.to_json(found, job.precision, _inputs(work, job), _origin(work)),
-        timings_s={name: round(seconds, 3) for name, seconds in timings.items()},
-    )
-    if job.is_quantized:
-        content["quantization"] = work.quantizer.to_json(job.precision) | {"calibration": _calibration(work)}
-    return content
-
-
-def _inputs(work: Work, job: Job) -> ImageSet | None:
-    return work.judging_of(job).inputs if work.options.verify else None
-
-
-def _int8(job: Job, partial: Path | None) -> dict[str, object]:
-    """What of a file really is int8, counted from what the runtime executes; just that for a float file."""
-    if not job.is_quantized or partial is None or not partial.exists():
-        return {"weight_fraction": 0.0, "kept_float": []}
-    try:
-        with chatter.into_log(f"census-{partial.name}"):
-            return census(partial).to_json()
-    except (MvitError, runtimes.CannotRunHere) as error:
-        log.warning("%s: cannot count what runs in int8: %s", job, error)
-        return {"weight_fraction": None, "kept_float": None, "reason": str(error)}
-
-
-def _calibration(work: Work) -> dict[str, object] | None:
-    used = work.photos.calibration
-    if used is None:
-        return None
-    return {"folder": str(work.options.calibration), "count": len(used.names), "sha256": used.sha256}
-
-
-def _origin(work: Work) -> dict[str, object]:
-    options, folder = work.options, work.options.verify_images
-    calibration = None if options.calibration is None else str(options.calibration)
-    return {
-        "seed": options.seed,
-        "folder": None if folder is None else str(folder),
-        "calibration": calibration,
-        "calibration_count": options.calibration_count,
-        "preprocessing": preprocessing.to_json(
-            work.reference.preprocessing, asked=options.resize is not None or options.resampling is not None
-        ),
-    }
 
 
 def _remove_older(final: Path) -> None:

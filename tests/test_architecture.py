@@ -18,6 +18,7 @@ LAYERS = [
     {"mvit_deploy.cli", "mvit_deploy.pytest_plugin"},
     {"mvit_deploy.html"},
     {"mvit_deploy.pipeline", "mvit_deploy.recheck", "mvit_deploy.bench"},
+    {"mvit_deploy.account"},
     {"mvit_deploy.work", "mvit_deploy.live", "mvit_deploy.photo_labels", "mvit_deploy.claims"},
     {"mvit_deploy.subject"},
     {"mvit_deploy.quantization"},
