@@ -1,9 +1,11 @@
 """Fixtures: measuring data that may be absent, sensitive models, files written once, the command line in a process."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -67,20 +69,65 @@ def quick_blame() -> Iterator[None]:
         yield
 
 
+def _labelled_parts(folder: Path) -> dict[str, Callable[[], list[Report]]]:
+    """What makes the files of the fixture below, the longest first."""
+    options = {"labels": LABELS, "image_size": SIZE, "output": folder}
+    floats = options | {"precision": "fp32,fp16"}
+    # By its mode, the same weights are known to be random: no floor holds for what is calibrated.
+    integers = options | {"num_classes": len(LABELS), "seed": 0}
+    model = sensitive("xxs", len(LABELS))
+
+    def quantized(target: str, precision: str, **more: object) -> list[Report]:
+        with quick_blame():
+            return mvit_deploy.export("xxs", target=target, precision=precision, **integers, **more)
+
+    return {
+        "tflite integers": lambda: quantized("tflite", "w8,w8a16,w8a8", calibration=PHOTOS),
+        "onnx integers": lambda: quantized("onnx", "w8,w8a16,w8a8", calibration=PHOTOS),
+        "coreml integers": lambda: quantized("coreml", "w8,w8a8", calibration=PHOTOS),
+        "floats": lambda: mvit_deploy.export(model, target="all", **floats),
+        "mlmodel floats": lambda: mvit_deploy.export(model, target="coreml", format="mlmodel", **floats),
+        "mlmodel integers": lambda: quantized("coreml", "w8", format="mlmodel"),
+    }
+
+
 @pytest.fixture(scope="session")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
-    """A small labelled classifier in every format and precision, by file suffix and precision."""
-    folder = tmp_path_factory.mktemp("labelled")
-    options = {"labels": LABELS, "image_size": SIZE, "output": folder, "precision": "fp32,fp16"}
-    model = sensitive("xxs", len(LABELS))
-    reports = mvit_deploy.export(model, target="all", **options)
-    reports += mvit_deploy.export(model, target="coreml", format="mlmodel", **options)
-    # By its mode, the same weights are known to be random: no floor holds for what is calibrated.
-    options |= {"num_classes": len(LABELS), "seed": 0, "precision": "w8,w8a16,w8a8"}
-    with quick_blame():
-        reports += mvit_deploy.export("xxs", target="all", calibration=PHOTOS, **options)
-    reports += mvit_deploy.export("xxs", target="coreml", format="mlmodel", **options | {"precision": "w8"})
+    """A small labelled classifier in every format and precision, by file suffix and precision. Processes that run tests
+    side by side make it together. Not to be modified."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "labelled"
+    folder.mkdir(exist_ok=True)
+    reports = made_together(folder, _labelled_parts(folder))
     return {f"{r.path.suffix[1:]} {r.content['artifact']['precision']}": r for r in reports}
+
+
+def made_together(folder: Path, parts: dict[str, Callable[[], list[Report]]]) -> list[Report]:
+    """The reports of all parts, each made by the process that comes first. A part that fails, fails everywhere."""
+    for name, make in parts.items():
+        try:
+            (folder / f"{name}.claimed").mkdir()
+        except FileExistsError:
+            continue
+        finished = folder / f"{name}.json"
+        try:
+            made = [[str(r.path), r.exit_code, r.content] for r in make()]
+        except BaseException:
+            finished.write_text("null")
+            raise
+        finished.with_suffix(".partial").write_text(json.dumps(made))
+        finished.with_suffix(".partial").rename(finished)
+    return [report for name in parts for report in _awaited(folder / f"{name}.json")]
+
+
+def _awaited(finished: Path, seconds: float = 900) -> list[Report]:
+    end = time.monotonic() + seconds
+    while not finished.exists():
+        assert time.monotonic() < end, f"{finished.stem} was not made in time"
+        time.sleep(0.2)
+    made = json.loads(finished.read_text())
+    assert made is not None, f"making {finished.stem} failed"
+    return [Report(Path(path), exit_code, content) for path, exit_code, content in made]
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,9 @@ def test_the_classic_format_ends_alike(labelled: dict[str, Report]) -> None:
     assert all(w.float16Value and not w.floatValue for w in weights)
 
 
-@pytest.mark.parametrize("ios", SPECIFICATION_OF_IOS)
+@pytest.mark.parametrize(
+    "ios", [pytest.param(i, marks=[pytest.mark.slow] * (i in (16, 17))) for i in SPECIFICATION_OF_IOS]
+)
 def test_the_minimum_ios_fixes_the_specification_version(tmp_path: Path, ios: int) -> None:
     (found,) = mvit_deploy.export(sensitive("xxs", 5), target="coreml", min_ios=ios, image_size=64, output=tmp_path)
 

@@ -130,10 +130,11 @@ def test_onnx_gives_probabilities_when_asked_with_a_free_batch_too(tmp_path: Pat
     assert (output.name, output.shape) == ("probabilities", (-1, len(LABELS)))
 
 
-def test_the_softmax_of_integer_files_is_float(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["w8a8", pytest.param("w8a16", marks=pytest.mark.slow)])
+def test_the_softmax_of_integer_files_is_float(tmp_path: Path, precision: str) -> None:
     options = {"labels": LABELS, "probabilities": True, "calibration": PHOTOS, "num_classes": 5, "image_size": SIZE}
     with quick_blame():
-        found = mvit_deploy.export("xxs", target="onnx,tflite", precision="w8a8,w8a16", output=tmp_path, **options)
+        found = mvit_deploy.export("xxs", target="onnx,tflite", precision=precision, output=tmp_path, **options)
 
     for each in found:
         assert each.verdict == MATCH, each.reason
