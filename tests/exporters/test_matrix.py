@@ -20,7 +20,7 @@ INTEGER = ("w8", "w8a16", "w8a8")
 CASES = list(itertools.product(("xxs", "xs", "s"), ("classification", "detection", "segmentation"), FORMATS))
 # One mode for each task, so that every target of every task is in each run; of the classic format classifiers alone.
 THIN = {"classification": "xs", "detection": "xxs", "segmentation": "xxs"}
-QUICK = {("onnx", "segmentation"), ("coreml", "detection")}  # integer files of heads; the others in the full matrix
+QUICK = {("onnx", "segmentation")}  # integer files of heads; the others in the full matrix
 
 
 def case(mode: str, task: str, form: tuple[str, str]) -> object:

@@ -41,8 +41,8 @@ CONTRASTS = """
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """With every part, and names that are long."""
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[browser.Browser, str]]:
+    """A browser, and the address of a page with every part, and names that are long."""
     program = tools.chromium()
     folder = tmp_path_factory.mktemp("browser")
     failed = {"verdict": "mismatch", "reason": "cat.jpg: rel_max 0.4 > 0.0001 " * 9, "claims": CLAIMS}
@@ -61,9 +61,16 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     )
     (folder / "page.html").write_text(text, encoding="utf-8")
     with browser.chromium(program, folder) as running:
-        opened = running.open((folder / "page.html").as_uri())
-        opened.wait_until("document.readyState === 'complete' && document.querySelector('#claims') !== null")
-        yield opened
+        yield running, (folder / "page.html").as_uri()
+
+
+@pytest.fixture
+def page(shown: tuple[browser.Browser, str]) -> Page:
+    """Opened anew, so that no test sees what another has done to it."""
+    running, address = shown
+    opened = running.open(address)
+    opened.wait_until("document.readyState === 'complete' && document.querySelector('#claims') !== null")
+    return opened
 
 
 def test_nothing_is_asked_for_from_outside_and_nothing_is_complained_of(page: Page) -> None:
