@@ -125,7 +125,7 @@ def test_odd_maps_are_resized_in_every_file(tmp_path: Path, size: tuple[int, int
     assert [r.verdict for r in found] == [MATCH] * 3
 
 
-@pytest.mark.parametrize("library", ["mvit_deploy", "kornia.models.vit_mobile"])
+@pytest.mark.parametrize("library", ["mvit_deploy", pytest.param("kornia.models.vit_mobile", marks=pytest.mark.slow)])
 def test_a_users_own_sequential_around_the_backbone_exports_to_every_target(tmp_path: Path, library: str) -> None:
     """The sentence in Kornia's documentation."""
     backbone = pytest.importorskip(library).MobileViT(mode="xxs")

@@ -20,6 +20,7 @@ INTEGER = ("w8", "w8a16", "w8a8")
 CASES = list(itertools.product(("xxs", "xs", "s"), ("classification", "detection", "segmentation"), FORMATS))
 # One mode for each task, so that every target of every task is in each run; of the classic format classifiers alone.
 THIN = {"classification": "xs", "detection": "xxs", "segmentation": "xxs"}
+PARTS = ("upsampled", "classes")  # of the ending that is both
 QUICK = {("onnx", "segmentation")}  # integer files of heads; the others in the full matrix
 
 
@@ -82,9 +83,14 @@ def test_integer_files_of_every_task_are_written_and_run(tmp_path: Path, task: s
 
 
 @pytest.mark.parametrize(
-    ("task", "ending"), [(task, ending) for task, all_ in ENDINGS.items() for ending in [*all_][1:]]
+    ("target", "task", "ending"),
+    [
+        pytest.param(target, task, ending, marks=[pytest.mark.slow] * (target != "onnx" and ending in PARTS))
+        for target in TARGETS
+        for task, endings in ENDINGS.items()
+        for ending in [*endings][1:]
+    ],
 )
-@pytest.mark.parametrize("target", TARGETS)
 def test_other_endings_match(tmp_path: Path, task: str, ending: str, target: str) -> None:
     options = {"raw_head": ending == "raw", "upsample": "upsampled" in ending, "argmax": "classes" in ending}
 
@@ -96,7 +102,7 @@ def test_other_endings_match(tmp_path: Path, task: str, ending: str, target: str
     assert reports[0].content["model"]["ending"] == ending
 
 
-@pytest.mark.parametrize("target", [pytest.param(t, marks=[pytest.mark.slow] * (t != "tflite")) for t in TARGETS])
+@pytest.mark.parametrize("target", [pytest.param(t, marks=[pytest.mark.slow] * (t != "onnx")) for t in TARGETS])
 def test_segmenters_of_output_stride_8_match_and_are_judged_again_as_such(tmp_path: Path, target: str) -> None:
     options = {"task": "segmentation", "output_stride": 8, "image_size": 64, "target": target, "precision": "fp32"}
 
