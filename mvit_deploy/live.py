@@ -61,9 +61,7 @@ def judge(subject: Subject, interface: Interface, precision: str, known: Outputs
         return Judged(Verification(NOT_RUN, problem or missing, interface), origin=origin, model=subject.says("model"))
     size = size_of(subject, interface)
     inputs = inputs_of(subject, source, size, precision)
-    form = f"{source.normalization} {source.ending} {reference.output_stride_of(source)}"  # what weights do not say
-    key = (f"{source.weights['sha256']} {form}", inputs.sha256)
-    outputs = known[key] if key in known else known.setdefault(key, reference.run(source, inputs.pixels))
+    outputs = reference.run_once(source, inputs, known)
     contract = contract_of(subject, interface, source, size, outputs)
     no_floor = verification.no_floor(precision, source.weights["source"])
     found = verification.verify(subject.path, Expectation(contract, precision, inputs, outputs, report_only=no_floor))

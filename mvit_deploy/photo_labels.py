@@ -116,11 +116,8 @@ def _words(how: Preprocessing) -> str:
 def _answers_of(source: Reference, photos: Photos, side: Side, size: tuple[int, int], shared: Shared) -> Answers:
     """PyTorch's, run once for all files of the same network. Raises: UsageError for a network without classes."""
     pixels = photos.prepared(side.how, size)
-    digest = ImageSet(pixels, ("photo",) * len(pixels), tuple(photos.names)).sha256
-    key = (str(source.weights["sha256"]), f"{digest} {source.normalization} {source.ending}")
-    if key not in shared:
-        shared[key] = reference.run(source, pixels)
-    logits = shared[key].get("logits")
+    inputs = ImageSet(pixels, ("photo",) * len(pixels), tuple(photos.names))
+    logits = reference.run_once(source, inputs, shared).get("logits")
     if logits is None or logits.ndim != 2:
         raise UsageError("--images compares labels; this model gives no row of logits")
     return labelling.answers_of_logits(np.asarray(logits), side.labels)

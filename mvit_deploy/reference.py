@@ -13,6 +13,7 @@ from mvit_deploy.adopt import is_kornia
 from mvit_deploy.checkpoints import load_checkpoint
 from mvit_deploy.checkpoints.networks import BACKBONE
 from mvit_deploy.errors import CheckpointError, UsageError
+from mvit_deploy.images import ImageSet
 from mvit_deploy.nn.backbone import MobileViT
 from mvit_deploy.nn.build import count_macs, count_parameters, seeded
 from mvit_deploy.nn.config import CONFIGS
@@ -228,6 +229,15 @@ def run(reference: Reference, pixels: np.ndarray) -> dict[str, np.ndarray]:
     names = reference.outputs or ("logits" if given[0][0].ndim == 2 else "features",)
     columns = zip(*given, strict=True)
     return {name: torch.cat(parts).numpy() for name, parts in zip(names, columns, strict=True)}
+
+
+def run_once(reference: Reference, inputs: ImageSet, known: dict[tuple[str, str], object]) -> dict[str, np.ndarray]:
+    """What run() gives for a set of images, computed for the first file of a network and kept in known for others."""
+    form = f"{reference.normalization} {reference.ending} {output_stride_of(reference)}"  # what weights do not say
+    key = (f"{reference.weights['sha256']} {form}", inputs.sha256)
+    if key not in known:
+        known[key] = run(reference, inputs.pixels)
+    return known[key]
 
 
 def _tensors(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from exporters import MIN_IOS, TARGETS
-from mvit_deploy.cli import entry
+from mvit_deploy.cli import entry, options
 from mvit_deploy.errors import UsageError
-from mvit_deploy.spec import IO_TYPES, LINT_LEVELS, PRECISION_ALIASES, PRECISIONS, RESAMPLINGS, TASKS, VARIANTS
+from mvit_deploy.spec import IO_TYPES, PRECISION_ALIASES, PRECISIONS, RESAMPLINGS, TASKS, VARIANTS
 
 FORMATS = [name for name in TARGETS["coreml"].formats]
 _EPILOG = """\b
@@ -111,14 +111,7 @@ missing; 5 the checkpoint; 6 the converter, the disk or an internal error; 130 i
 )
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", default="exported", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random weights and noise inputs.")
-@click.option(
-    "--lint",
-    metavar="|".join(LINT_LEVELS),
-    default="warn",
-    show_default=True,
-    help="What phones' runtimes are documented not to take: show it (warn), or also fail with 1 where it keeps a file "
-    "from loading (error). docs/lint.md has the rules.",
-)
+@options.lint
 @click.option(
     "--html",
     type=click.Path(path_type=Path),
@@ -126,7 +119,7 @@ missing; 5 the checkpoint; 6 the converter, the disk or an internal error; 130 i
     help="Also write one page: verdicts, pictures, errors by stage, int8 plan, operators, size, a short timing.",
 )
 @click.option("--no-verify", is_flag=True, help="Do not run the files; exit code 3.")
-@click.option("--allow-unverified", is_flag=True, help="Exit code 0 although a file could not be run here.")
+@options.allow_unverified
 @click.option("--json", "as_json", is_flag=True, help="Print the reports, a JSON array, to stdout.")
 @click.option("--debug", is_flag=True, help="Show where an error comes from.")
 @click.option("--doctor", is_flag=True, help="Say what can be exported and verified here, and what is missing.")

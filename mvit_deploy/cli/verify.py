@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from mvit_deploy.cli import entry
-from mvit_deploy.spec import LINT_LEVELS, RESAMPLINGS
+from mvit_deploy.cli import entry, options
+from mvit_deploy.spec import RESAMPLINGS
 
 _EPILOG = """\b
 Exit codes: 0 every file matches; 1 a mismatch or a damaged file; 2 usage; 3 it cannot be run here, or there is nothing
@@ -42,21 +42,14 @@ to hold it to; 4 a library is missing; 5 the checkpoint; 6 an internal error; 13
 @click.option("--resampling", metavar="|".join(RESAMPLINGS), help="Of PyTorch's photos. Default: as --labels.")
 @click.option("--live", is_flag=True, help="Run PyTorch here, even where golden outputs lie beside the file.")
 @click.option("--locate", is_flag=True, help="Name the first stage and operation that leaves PyTorch's values.")
-@click.option(
-    "--lint",
-    metavar="|".join(LINT_LEVELS),
-    default="warn",
-    show_default=True,
-    help="What phones' runtimes are documented not to take: show it (warn), or also fail with 1 where it keeps a file "
-    "from loading (error). docs/lint.md has the rules.",
-)
+@options.lint
 @click.option(
     "--html",
     type=click.Path(path_type=Path),
     metavar="FILE.html",
     help="Also write one page: verdicts, pictures, errors by stage, operators, size, a short timing.",
 )
-@click.option("--allow-unverified", is_flag=True, help="Exit code 0 although a file could not be run here.")
+@options.allow_unverified
 @click.option("--json", "as_json", is_flag=True, help="Print the reports, a JSON array, to stdout.")
 @click.option("--debug", is_flag=True, help="Show where an error comes from.")
 @click.pass_context
