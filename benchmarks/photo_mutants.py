@@ -13,7 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mvit_deploy import labelling, reference, runtimes
+from mvit_deploy import reference, runtimes
+from mvit_deploy.labelling import classes
+from mvit_deploy.labelling.photos import Photos, image_size, photos_below
 from tests.mutation.photo_mutants import FAULTS, Caught, Good, judged, mutants
 
 
@@ -25,7 +27,7 @@ def main() -> int:
     parser.add_argument("files", type=Path, nargs="+")
     given = parser.parse_args()
     source = reference.from_weights(None, str(given.weights), num_classes=None, seed=0)
-    photos = labelling.photos_below(given.images).first(given.count)
+    photos = photos_below(given.images).first(given.count)
     columns = {}
     for path in given.files:
         sound = _sound(path, source, photos)
@@ -39,12 +41,10 @@ def main() -> int:
     return _show(columns)
 
 
-def _sound(path: Path, source: reference.Reference, photos: labelling.Photos) -> Good:
+def _sound(path: Path, source: reference.Reference, photos: Photos) -> Good:
     found = runtimes.open_file(path).interface
-    logits = reference.run(source, photos.prepared(source.preprocessing, labelling.image_size(found.inputs[0])))[
-        "logits"
-    ]
-    answers = labelling.answers_of_logits(logits, found.labels)
+    logits = reference.run(source, photos.prepared(source.preprocessing, image_size(found.inputs[0])))["logits"]
+    answers = classes.of_reference({"logits": logits}, found.labels)
     return Good(path, found.precision, photos, answers, source.preprocessing)
 
 

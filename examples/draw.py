@@ -18,8 +18,8 @@ from mvit_deploy.decoding import decode
 from mvit_deploy.detection import Detections, non_maximum_suppression
 from mvit_deploy.live import reference_of
 from mvit_deploy.runtimes import suppressed
+from mvit_deploy.runtimes.tensors import channels_first
 from mvit_deploy.subject import Options, read_subject, size_of
-from mvit_deploy.verification import channels_first
 
 LEAST_SCORE = 0.3
 MASK_SHARE = 0.55

@@ -24,6 +24,11 @@ class Detections:
     classes: np.ndarray
     places: np.ndarray | None = None
 
+    def take(self, chosen: np.ndarray | slice) -> "Detections":
+        """Some of them."""
+        places = None if self.places is None else self.places[chosen]
+        return Detections(self.boxes[chosen], self.scores[chosen], self.classes[chosen], places)
+
 
 def non_maximum_suppression(
     boxes: np.ndarray,
@@ -55,6 +60,20 @@ def non_maximum_suppression(
     return Detections(boxes[indices], found[best_first], classes[best_first], indices)
 
 
+def by_rule(boxes: np.ndarray, scores: np.ndarray, rule: Suppression) -> Detections:
+    """What a rule leaves, with all its limits. A box of one class alone is of the best but the background, since
+    suppression in a file never sees it. Shapes and errors as non_maximum_suppression.
+    """
+    found = non_maximum_suppression(
+        boxes,
+        np.pad(of_one_class(scores[:, 1:]), ((0, 0), (1, 0))) if rule.one_class else scores,
+        score_threshold=rule.score_threshold,
+        iou_threshold=rule.iou_threshold,
+        kept_per_class=len(boxes) if rule.kept_per_class is None else rule.kept_per_class,
+    )
+    return found.take(slice(rule.kept))
+
+
 def of_one_class(scores: np.ndarray) -> np.ndarray:
     """Scores of which each row keeps its largest alone, the others are 0. Shapes: (A, C) -> (A, C)."""
     return np.where(np.arange(scores.shape[1]) == scores.argmax(axis=1, keepdims=True), scores, 0)
@@ -76,17 +95,23 @@ def _kept(boxes: np.ndarray, scores: np.ndarray, score_threshold: float, iou_thr
     while len(candidates) and len(kept) < count:
         best, candidates = candidates[0], candidates[1:]
         kept.append(int(best))
-        candidates = candidates[~_overlaps(boxes[best], boxes[candidates], iou_threshold)]
+        candidates = candidates[~_is_over(boxes[best], boxes[candidates], iou_threshold)]
     return kept
 
 
-def _overlaps(box: np.ndarray, others: np.ndarray, iou_threshold: float) -> np.ndarray:
+def _is_over(box: np.ndarray, others: np.ndarray, iou_threshold: float) -> np.ndarray:
     """Whether intersection over union is above the threshold; boxes without area overlap nothing.
 
     Shapes: box (4,), others (n, 4) -> (n,).
     """
     intersection, union = intersection_and_union(box, others)
     return intersection > iou_threshold * union  # a product, since a union may be 0
+
+
+def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of a box with each other one, 0 without area. Shapes: (4,), (n, 4) -> (n,)."""
+    common, union = intersection_and_union(box, others)
+    return np.divide(common, union, out=np.zeros_like(union), where=union > 0)
 
 
 def intersection_and_union(box: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit_deploy import images, metadata, photo_labels, preprocessing, reference, verification
+from mvit_deploy import images, metadata, parity, photo_labels, preprocessing, reference, verification
 from mvit_deploy.calibration import photos
 from mvit_deploy.checkpoints import hub
 from mvit_deploy.errors import AbsentCheckpointError, UsageError
@@ -18,9 +18,11 @@ from mvit_deploy.images import ImageSet
 from mvit_deploy.locate import Location, locate_in
 from mvit_deploy.nn.config import config_for
 from mvit_deploy.nn.endings import ENDINGS
+from mvit_deploy.nn.heads.segmentation import RATES
 from mvit_deploy.parity import MISMATCH, NOT_RUN
 from mvit_deploy.reference import Reference
 from mvit_deploy.spec import (
+    CLASSES,
     IO_TYPES,
     NEEDS_CALIBRATION,
     OWN,
@@ -93,16 +95,35 @@ def reference_of(subject: Subject, interface: Interface) -> tuple[Reference | No
     source, problem = _bare_reference_of(subject, interface)
     if source is None:
         return None, problem
-    source = reference.with_output_stride(source, subject.says("model", "output_stride"))
+    size = size_of(subject, interface)
+    ending, output_stride = ending_of(interface, source.task, size)
+    if subject.said:
+        ending = str(subject.says("model", "ending") or next(iter(ENDINGS[source.task])))
+        output_stride = subject.says("model", "output_stride")
+    source = reference.with_output_stride(source, output_stride)
     source = reference.with_normalization(source, _declared(subject, interface, source)["normalization"])
-    ending = str(subject.says("model", "ending") or next(iter(ENDINGS[source.task])))
-    return reference.with_ending(source, ending, size_of(subject, interface)), problem
+    return reference.with_ending(source, ending, size), problem
+
+
+def ending_of(interface: Interface, task: str, size: tuple[int, int]) -> tuple[str, int | None]:
+    """How the graph of a file without a report ends, and a segmenter's output stride, None where that cannot be told:
+    as its outputs look. What is told wrong is a mismatch of their names or shapes."""
+    outputs = {output.meaning: output for output in interface.outputs}
+    if task == "detection":
+        return "raw" if "locations" in outputs else "boxes", None
+    found = outputs.get(CLASSES, outputs.get("logits"))
+    if task != "segmentation" or found is None:
+        return next(iter(ENDINGS[task])), None
+    height = found.shape[2 if CLASSES not in outputs and found.layout != "NHWC" else 1]
+    is_upsampled = height == size[0]
+    words = ["upsampled"] * is_upsampled + ["classes"] * (CLASSES in outputs)
+    stride = None if is_upsampled or height < 1 else size[0] // height
+    return " ".join(words) or "logits", stride if stride in RATES else None
 
 
 def _bare_reference_of(subject: Subject, interface: Interface) -> tuple[Reference | None, str]:
     options = subject.options
-    classes = interface.outputs[-1].shape[-1] if len(interface.outputs[-1].shape) == 2 else None
-    classes = subject.says("model", "num_classes") or classes
+    classes = subject.says("model", "num_classes") or _classes_of(interface)
     declared = interface.declared
     kind = {
         "task": subject.says("model", "task") or declared.task,
@@ -135,6 +156,14 @@ def _bare_reference_of(subject: Subject, interface: Interface) -> tuple[Referenc
             why="this machine's random numbers are not those that the report was made with"
         )
     return source, f"the weights {named} have changed since the report" if changed else ""
+
+
+def _classes_of(interface: Interface) -> int | None:
+    """As many as the file's output has a number for, else as it has labels."""
+    found = next((o for o in interface.outputs if parity.class_axis(o.meaning, len(o.shape)) is not None), None)
+    if found is None or interface.suppression is not None:
+        return None if interface.labels is None else len(interface.labels)
+    return found.shape[-1 if found.layout == "NHWC" else parity.class_axis(found.meaning, len(found.shape))]
 
 
 def _checkpoint(named: str, beside: Path) -> str | None:

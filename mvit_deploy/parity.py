@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from mvit_deploy.spec import CLASSES
+from mvit_deploy.spec import CLASSES, QUANTIZED
 
 MATCH, MISMATCH, NOT_RUN = "match", "mismatch", "not_run"
 
@@ -54,6 +54,13 @@ TOLERANCES = {
 # Share of the points of a map of classes, pooled over photos: near ties fall either way. As there is for logits, where
 # many photos judge.
 CLASS_MAP_AGREEMENT = {"fp32": 0.999, "fp16": 0.98, "w8": 0.95, "w8a16": 0.95, "w8a8": 0.95}
+
+# Share of the detections of both sides that the other side has too, pooled over photos: of floats all, but for those on
+# which a score or an overlap decides that is within DETECTION_SLACK of a threshold; of integers where there are as many
+# as DETECTION_LEAST.
+DETECTION_AGREEMENT = {"fp32": 1.0, "fp16": 1.0, "w8": 0.95, "w8a16": 0.95, "w8a8": 0.95}
+DETECTION_SLACK = {"fp32": (1e-3, 1e-2), "fp16": (1e-2, 5e-2)} | dict.fromkeys(QUANTIZED, (0.1, 0.1))
+DETECTION_LEAST = 100
 
 # How far the probability of a class may be from PyTorch's on any photo. fp16: 1e-2, which is asked of Core ML's beside
 # 40 dB. fp32: what logits that differ by 1e-4 of 20 can make of it. Integers move near ties at will.

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit_deploy import causes, labelling, metadata, reference, runtimes, verification
-from mvit_deploy.errors import DamagedFileError, UsageError
+from mvit_deploy import labelling, metadata, reference, runtimes, verification
+from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.image_options import preprocessing_of
 from mvit_deploy.images import ImageSet
-from mvit_deploy.labelling import Answers, Labelled, Photos
+from mvit_deploy.labelling import causes
+from mvit_deploy.labelling.judged import Labelled
+from mvit_deploy.labelling.photos import Photos, photos_below
 from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
 from mvit_deploy.reference import Reference
 from mvit_deploy.request import made_distinct, read_labels
@@ -39,7 +41,7 @@ def check(folder: Path, shared: Shared) -> Photos:
     """The photos, kept for later files. Raises: UsageError when there are none."""
     key = ("photos", str(folder))
     if key not in shared:
-        shared[key] = labelling.photos_below(folder)
+        shared[key] = photos_below(folder)
     return shared[key]
 
 
@@ -49,10 +51,8 @@ def with_labels(
     """The judgement with that of the labels of photos under its findings. A mismatch of these is one of the file, and
     labels that could not be compared leave no match.
 
-    Raises: UsageError for photos or labels that cannot be read, and for a file that gives no classes of whole images.
+    Raises: UsageError for photos or labels that cannot be read, and for a network that gives nothing with labels.
     """
-    if source.task != "classification":
-        raise UsageError(f"--images compares the labels of whole images; {subject.path.name} is for {source.task}")
     photos, side = check(subject.options.images, shared), side_of(subject, source, size_of(subject, interface))
     labelled, explained = _judge(subject, interface, source, precision, photos, side, shared)
     labelled = _held(labelled, subject, interface, side)
@@ -60,7 +60,7 @@ def with_labels(
     how = {"reference": metadata.preprocessing_to_json(side.how)}
     if interface.declared.preprocessing is not None:
         how["file"] = metadata.preprocessing_to_json(interface.declared.preprocessing)
-    told = labelled.to_json() | {"would_agree_with": explained, "preprocessing": how} | origin
+    told = {"task": source.task} | labelled.to_json() | {"would_agree_with": explained, "preprocessing": how} | origin
     reason = "; ".join([labelled.reason, *(f"it would agree with {words}" for words in explained)])
     told["reason"] = reason
     found = replace(found, findings=found.findings | {FINDING: told})
@@ -80,14 +80,16 @@ def _judge(
     shared: Shared,
 ) -> tuple[Labelled, list[str]]:
     """The verdict, and what would make a mismatch a match."""
-    expected = _answers_of(source, photos, side, size_of(subject, interface), shared)
+    kind = labelling.KINDS[source.task]
+    outputs = _outputs_of(source, photos, side, size_of(subject, interface), shared)
+    expected = kind.of_reference(outputs, side.labels, interface)
     try:
-        answers = labelling.answers_of_file(subject.path, photos)
+        answers = labelling.answers_of_file(kind, subject.path, photos)
     except DamagedFileError as error:
         return Labelled(MISMATCH, str(error)), []
     except runtimes.CannotRunHere as reason:
         return Labelled(NOT_RUN, str(reason)), []
-    labelled = labelling.judge(
+    labelled = kind.judge(
         reference=expected,
         candidate=answers,
         names=tuple(photos.names),
@@ -96,7 +98,7 @@ def _judge(
     )
     if labelled.verdict != MISMATCH:
         return labelled, []
-    return labelled, causes.explanations(causes.Case(subject.path, photos, expected, side.how, precision))
+    return labelled, causes.explanations(causes.Case(kind, subject.path, photos, expected, side.how, precision))
 
 
 def _held(labelled: Labelled, subject: Subject, interface: Interface, side: Side) -> Labelled:
@@ -113,14 +115,12 @@ def _words(how: Preprocessing) -> str:
     return f"{how}, {how.color_order}, half pixels {how.half_pixel}, rounded {how.rounding}"
 
 
-def _answers_of(source: Reference, photos: Photos, side: Side, size: tuple[int, int], shared: Shared) -> Answers:
-    """PyTorch's, run once for all files of the same network. Raises: UsageError for a network without classes."""
+def _outputs_of(
+    source: Reference, photos: Photos, side: Side, size: tuple[int, int], shared: Shared
+) -> dict[str, np.ndarray]:
+    """PyTorch's, run once for all files of the same network."""
     pixels = photos.prepared(side.how, size)
-    inputs = ImageSet(pixels, ("photo",) * len(pixels), tuple(photos.names))
-    logits = reference.run_once(source, inputs, shared).get("logits")
-    if logits is None or logits.ndim != 2:
-        raise UsageError("--images compares labels; this model gives no row of logits")
-    return labelling.answers_of_logits(np.asarray(logits), side.labels)
+    return reference.run_once(source, ImageSet(pixels, ("photo",) * len(pixels), tuple(photos.names)), shared)
 
 
 def side_of(subject: Subject, source: Reference, size: tuple[int, int]) -> Side:
@@ -135,11 +135,14 @@ def side_of(subject: Subject, source: Reference, size: tuple[int, int]) -> Side:
     how = preprocessing_of(how, options.resize, options.resampling, size)
     labels, named_by = source.labels, "checkpoint"
     if given is not None:
-        labels, named_by = read_labels(given, num_classes=source.num_classes, distinct=False), "person"
+        count, has_background = source.num_classes, source.task != "classification"
+        labels = read_labels(given, num_classes=count, distinct=False, has_background=has_background)
+        named_by = "person"
     elif subject.said:
         said = subject.says("artifact", "labels")
         labels, named_by = None if said is None else tuple(map(str, said)), "report"
     if labels is None:
         return Side(None, "nobody", how)
     is_core_ml = runtimes.target_of(subject.path) == "coreml"  # whose classifiers have each label once
-    return Side(made_distinct(labels) if is_core_ml else labels, named_by, how)
+    needs_distinct = is_core_ml and source.task == "classification"
+    return Side(made_distinct(labels) if needs_distinct else labels, named_by, how)

@@ -6,7 +6,7 @@ to the rule and not to one list.
 
 import numpy as np
 
-from mvit_deploy.detection import Detections, intersection_and_union, of_one_class
+from mvit_deploy.detection import Detections, of_one_class, overlaps
 from mvit_deploy.spec import Suppression
 
 # Rounding of scores, of boxes in units of the image, and of overlaps: a file's boxes are computed twice.
@@ -48,7 +48,7 @@ def _faults(
         problems.append(f"{(source < 0).sum()} detections are no box of the network above the score threshold")
     if len(set(source[source >= 0])) < (source >= 0).sum():
         problems.append("a box was found twice")
-    if any((_overlaps(box, found[:at]) > rule.iou_threshold + _OVERLAP).any() for at, box in enumerate(found)):
+    if any((overlaps(box, found[:at]) > rule.iou_threshold + _OVERLAP).any() for at, box in enumerate(found)):
         problems.append("two detections overlap by more than the threshold")
     if rule.kept_per_class is not None and len(found) > rule.kept_per_class:
         problems.append(f"{len(found)} detections, more than {rule.kept_per_class}")
@@ -81,11 +81,5 @@ def _missing(
     for box, score in zip(boxes[waiting], scores[waiting], strict=True):  # one by one: all pairs would be gigabytes
         better = found[found_scores >= score - _SCORE]
         is_same = np.abs(better - box).max(axis=1, initial=0) <= _BOX  # a detection itself, even without area
-        missing += not (is_same | (_overlaps(box, better) > rule.iou_threshold - _OVERLAP)).any()
+        missing += not (is_same | (overlaps(box, better) > rule.iou_threshold - _OVERLAP)).any()
     return missing
-
-
-def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of a box with each other one, 0 without area. Shapes: (4,), (n, 4) -> (n,)."""
-    common, union = intersection_and_union(box, others)
-    return np.divide(common, union, out=np.zeros_like(union), where=union > 0)

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mvit_deploy import interface, labelling, metadata, parity, report, runtimes, suppression
+from mvit_deploy import interface, metadata, parity, report, runtimes, suppression
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.golden import Golden, Sample
 from mvit_deploy.images import ImageSet
+from mvit_deploy.labelling import classes
 from mvit_deploy.parity import MISMATCH, NOT_RUN, Judgement
 from mvit_deploy.runtimes import suppressed
+from mvit_deploy.runtimes.tensors import channels_first
 from mvit_deploy.spec import NEEDS_CALIBRATION, PROBABILITIES, Contract, Interface, OutputSpec
 
 NOTHING_FOUND = "nothing is detected on any image, so the suppression had nothing to do; give --verify-images"
@@ -151,11 +153,6 @@ def no_floor(precision: str, weights_source: object) -> str:
     return ""
 
 
-def channels_first(values: np.ndarray, output: OutputSpec) -> np.ndarray:
-    """What a file gave, a map as PyTorch lays it out; everything else as it is."""
-    return values.transpose(0, 3, 1, 2) if output.layout == "NHWC" else values
-
-
 def _compared_with(output: OutputSpec) -> str:
     """The name of the reference's output that a file's is compared with."""
     return "logits" if output.meaning == PROBABILITIES else output.name
@@ -199,9 +196,9 @@ def _labels(found: Interface, outputs: dict[str, np.ndarray], expected: Expectat
         return {}
     judged = expected.inputs.where("photo")
     names = [name for name, is_judged in zip(expected.inputs.names, judged, strict=True) if is_judged]
-    answers = labelling.answers_of_outputs(found, {name: each[judged] for name, each in outputs.items()}, names)
-    reference = labelling.answers_of_logits(logits[judged], expected.contract.labels)
-    return {"labels": [asdict(row) for row in labelling.rows_of(reference, answers, names)]}
+    answers = classes.of_outputs(found, {name: each[judged] for name, each in outputs.items()}, names)
+    reference = classes.of_reference({"logits": logits[judged]}, expected.contract.labels)
+    return {"labels": [asdict(row) for row in classes.rows_of(reference, answers, names)]}
 
 
 def file_facts(found: Verification, path: Path | None) -> dict[str, object]:

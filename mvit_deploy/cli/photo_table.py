@@ -6,6 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mvit_deploy.cli.console import print_whole
+from mvit_deploy.labelling.telling import COUNTED, SAME, told
 from mvit_deploy.report import Report, look_up
 
 MOST_ROWS = 20
@@ -19,7 +20,7 @@ def show(reports: list[Report], console: Console) -> None:
     tables: dict[tuple, list[tuple[str, Labels]]] = {}
     for name, labels in found:
         if labels["photos"]:
-            expected = tuple((row["name"], _cell(row["reference"][0])) for row in labels["photos"])
+            expected = tuple((row["name"], told(row, "reference")) for row in labels["photos"])
             tables.setdefault(expected, []).append((name, labels))
     for expected, files in tables.items():
         print_whole(_table(expected, files), console)
@@ -43,19 +44,15 @@ def _table(expected: tuple[tuple[str, str], ...], files: list[tuple[str, Labels]
 
 
 def _answer(row: dict[str, object]) -> str:
-    said = escape(_cell(row["file"][0]))
+    said = escape(told(row, "file"))
     return said if row["same_label"] else f"[red]≠ {said}[/]"
-
-
-def _cell(best: dict[str, object]) -> str:
-    """A label or the number of a class, with its probability."""
-    label = best["label"] if isinstance(best["label"], str) else f"class {best['label']}"
-    return f"{label} {'not finite' if best['probability'] is None else format(best['probability'], '.3f')}"
 
 
 def _summary(labels: Labels) -> str:
     if not labels["photos"]:
         return f"no labels to compare: {labels['reason']}"
-    worst = labels["max_abs_probability"]
+    worst, agreement = labels["max_abs_probability"], labels.get("agreement")
     within = "" if worst is None else f"; no probability is further than {worst:.1e} from it"
-    return f"{labels['same_label']} of {labels['count']} photos get PyTorch's label{within}"
+    task = labels.get("task", "classification")
+    shared = "" if agreement is None else f", {agreement:.2%} of {COUNTED[task]}"
+    return f"{labels['same_label']} of {labels['count']} photos get PyTorch's {SAME[task]}{shared}{within}"

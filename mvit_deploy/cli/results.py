@@ -87,7 +87,7 @@ def _remarks(result: Report) -> list[str]:
     lines = [f"no longer holds: {claim['claim']}: {claim['detail']}" for claim in broken]
     if result.reason and not broken:
         lines.append(result.reason)
-    if found.get("claims"):
+    if len(found.get("claims", [])) > 1:  # one alone is the verdict: there was no report
         lines.append(_counted(found["claims"]))
     if (result.content["artifact"].get("lint") or {}).get("summary"):
         lines.append(f"lint: {result.content['artifact']['lint']['summary']}; the full list is in the report")

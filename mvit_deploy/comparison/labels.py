@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mvit_deploy.labelling import numbered
+from mvit_deploy.labelling.labels import numbered
 
 Labels = Sequence[str] | None
 

@@ -12,9 +12,10 @@ from mvit_deploy.detection import Detections
 from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.images import ImageSet
 from mvit_deploy.inspection import Inspection
-from mvit_deploy.labelling import numbered
+from mvit_deploy.labelling.labels import numbered
 from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN, Judgement
 from mvit_deploy.runtimes import suppressed
+from mvit_deploy.runtimes.tensors import channels_first
 from mvit_deploy.spec import CLASSES, OWN, PRECISIONS, PROBABILITIES, QUANTIZED, Suppression
 
 SEED = 0
@@ -143,11 +144,7 @@ def _run(side: Inspection, pixels: np.ndarray) -> _Outputs:
     runner = runtimes.open_file(side.path)
     outputs = runner.run(pixels)
     described = [each for each in runner.interface.outputs if each.meaning != "label"]
-    return _Outputs({o.meaning: _channels_first(outputs[o.name], o.layout) for o in described})
-
-
-def _channels_first(values: np.ndarray, layout: str) -> np.ndarray:
-    return values.transpose(0, 3, 1, 2) if layout == "NHWC" else values
+    return _Outputs({o.meaning: channels_first(outputs[o.name], o) for o in described})
 
 
 def _compared(

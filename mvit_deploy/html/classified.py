@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mvit_deploy import labelling, parity
+from mvit_deploy import parity
 from mvit_deploy.html import words
 from mvit_deploy.html.exhibits import PYTORCH, Answer
 from mvit_deploy.html.subjects import SEEN_KINDS, JudgedFile, Seen
+from mvit_deploy.labelling import classes
 from mvit_deploy.report import look_up
 from mvit_deploy.runtimes import Runner
 from mvit_deploy.spec import PROBABILITIES
@@ -70,7 +71,7 @@ def of_pytorch(images: dict[str, Seen], labels: Sequence[str] | None) -> Answers
 
 def of_file(key: str, runner: Runner, images: dict[str, Seen]) -> Answers:
     """From running the file on the images. Raises: DamagedFileError for one without classes; CannotRunHere."""
-    output = labelling.class_output(runner.interface)
+    output = classes.class_output(runner.interface)
     given = runner.run(np.stack([image.pixels for image in images.values()]))[output.name]
     labels = runner.interface.labels
     found = {}
@@ -84,5 +85,5 @@ def of_file(key: str, runner: Runner, images: dict[str, Seen]) -> Answers:
 
 
 def _worded_row(probabilities: np.ndarray, labels: Sequence[str] | None) -> str:
-    best = labelling.top(probabilities, labels or range(len(probabilities)), 1)[0]
+    best = classes.top(probabilities, labels or range(len(probabilities)), 1)[0]
     return worded(best["label"], best["probability"])

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from mvit_deploy import parity
-from mvit_deploy.detection import Detections, intersection_and_union, non_maximum_suppression, of_one_class
+from mvit_deploy.detection import Detections, by_rule, intersection_and_union
 from mvit_deploy.html import words
 from mvit_deploy.html.classified import Answers
 from mvit_deploy.html.drawing import data_uri, with_boxes, with_classes
 from mvit_deploy.html.exhibits import PYTORCH, Answer
 from mvit_deploy.html.subjects import JudgedFile, Seen
 from mvit_deploy.runtimes import Runner, suppressed
+from mvit_deploy.runtimes.tensors import channels_first
 from mvit_deploy.spec import CLASSES, Suppression
-from mvit_deploy.verification import channels_first
 
 LEAST_SCORE, MOST_BOXES, NAMED_BOXES = 0.3, 10, 3
 # A box of a file is PyTorch's where one of the same class covers it so far and has nearly its score.
@@ -33,7 +33,7 @@ def of_pytorch(images: dict[str, Seen], labels: Sequence[str] | None) -> Answers
     found = {}
     for digest, image in images.items():
         if "boxes" in image.outputs:
-            best = _best(found_in(image.outputs, RULES[0]))
+            best = _best(_found(image.outputs, RULES[0]))
             found[digest] = Answer(PYTORCH, _named(best, labels), _with_detections(image, best))
         else:
             classes = _classes(image.outputs)
@@ -52,19 +52,16 @@ def of_file(each: JudgedFile, runner: Runner, images: dict[str, Seen]) -> Answer
     first = {o.name: channels_first(outputs[o.name], o) for o in runner.interface.outputs}
     rows = [{name: values[place] for name, values in first.items()} for place in range(len(pixels))]
     if "boxes" in first:
-        pairs = zip(images.items(), (found_in(row, RULES[0]) for row in rows), strict=True)
+        pairs = zip(images.items(), (_found(row, RULES[0]) for row in rows), strict=True)
         return {digest: detected(each.key, image, found, RULES[0], labels) for (digest, image), found in pairs}
     floor = parity.CLASS_MAP_AGREEMENT.get(str(each.says("artifact", "precision")), 1.0)
     pairs = zip(images.items(), rows, strict=True)
     return {digest: mapped(each.key, image, _classes(row), floor, labels) for (digest, image), row in pairs}
 
 
-def found_in(outputs: dict[str, np.ndarray], rule: Suppression) -> Detections:
-    """Of scores with the background. Raises: UsageError for a value that is not finite."""
-    scores = of_one_class(outputs["scores"]) if rule.one_class else outputs["scores"]
-    return non_maximum_suppression(
-        outputs["boxes"], scores, score_threshold=rule.score_threshold, iou_threshold=rule.iou_threshold
-    )
+def _found(outputs: dict[str, np.ndarray], rule: Suppression) -> Detections:
+    """Of boxes, and of scores with the background. Raises: UsageError for a value that is not finite."""
+    return by_rule(outputs["boxes"], outputs["scores"], rule)
 
 
 def _best(found: Detections) -> Detections:
@@ -81,7 +78,7 @@ def _with_detections(image: Seen, best: Detections) -> str:
 
 def detected(key: str, image: Seen, found: Detections, rule: Suppression, labels: Sequence[str] | None) -> Answer:
     """Each box that is drawn is looked for among all that PyTorch's outputs give by the same rule."""
-    best, expected = _best(found), found_in(image.outputs, rule)
+    best, expected = _best(found), _found(image.outputs, rule)
     same = sum(_is_among(expected, *row) for row in zip(best.boxes, best.scores, best.classes, strict=True))
     said = f"{same} of {words.plural(len(best.scores), 'box').replace('boxs', 'boxes')} as PyTorch's"
     missed = not len(best.scores) and len(_best(expected).scores) > 0

@@ -38,6 +38,11 @@ def dequantized(values: np.ndarray, declared: OutputSpec) -> np.ndarray:
     return (values.astype(np.float32) - np.float32(declared.zero_point)) * np.float32(declared.scale)
 
 
+def channels_first(values: np.ndarray, declared: OutputSpec) -> np.ndarray:
+    """What a file gave, a map as PyTorch lays it out; everything else as it is."""
+    return values.transpose(0, 3, 1, 2) if declared.layout == "NHWC" else values
+
+
 def run_in_batches(
     pixels: np.ndarray, declared: Interface, invoke: Callable[[np.ndarray], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:

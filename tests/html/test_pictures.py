@@ -9,6 +9,7 @@ from PIL import Image
 
 import mvit_deploy
 from mvit_deploy import images, pipeline
+from mvit_deploy.detection import by_rule
 from mvit_deploy.html import drawing, drawn, exported, subjects
 from mvit_deploy.html.exhibits import PYTORCH, Answer
 from mvit_deploy.html.following import stage_errors
@@ -204,7 +205,7 @@ def test_a_box_is_pytorchs_by_place_class_and_score(
     boxes: np.ndarray, scores: np.ndarray, same: bool, said: str
 ) -> None:
     image = detections(BOXES, SCORES)
-    found = drawn.found_in({"boxes": boxes.astype(np.float32), "scores": scores.astype(np.float32)}, Suppression())
+    found = by_rule(boxes.astype(np.float32), scores.astype(np.float32), Suppression())
     answer = drawn.detected("file", image, found, Suppression(), None)
 
     assert answer.lines[0] == said

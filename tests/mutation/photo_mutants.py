@@ -4,12 +4,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
-from mvit_deploy import causes, interface, labelling, metadata, runtimes
+from mvit_deploy import interface, labelling, metadata, runtimes
 from mvit_deploy.errors import DamagedFileError
-from mvit_deploy.labelling import Answers, Photos
+from mvit_deploy.labelling import boxes, causes, classes
+from mvit_deploy.labelling.photos import Photos, image_size
 from mvit_deploy.parity import MISMATCH
-from mvit_deploy.spec import OWN, PROBABILITIES, Contract, Output, Preprocessing
+from mvit_deploy.spec import CLASSES, OWN, PROBABILITIES, Contract, Output, Preprocessing
 from tests.mutation.photo_edits import NoSuchPlace, opened
 
 TENSORS, PICTURES = (".onnx", ".tflite"), (".mlpackage", ".mlmodel")
@@ -98,15 +100,27 @@ class Good:
     path: Path
     precision: str
     photos: Photos
-    reference: Answers
+    reference: object
     how: Preprocessing = OWN
+    kind: ModuleType = classes
     contract: Contract = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "contract", contract_of(self.path, self.reference.probabilities.shape[1]))
+        object.__setattr__(self, "contract", contract_of(self.path, promised(self.reference)))
 
 
-def contract_of(path: Path, classes: int) -> Contract:
+def promised(answers: object) -> tuple[Output, ...]:
+    """The outputs of PyTorch that answers were made of."""
+    if isinstance(answers, classes.Answers):
+        return (Output("logits", answers.probabilities.shape[1:]),)
+    if isinstance(answers, boxes.Answers):
+        return Output("boxes", answers.boxes.shape[1:]), Output("scores", answers.scores.shape[1:])
+    if answers.logits is None:
+        return (Output(CLASSES, answers.classes.shape[1:]),)
+    return (Output("logits", answers.logits.shape[1:]),)
+
+
+def contract_of(path: Path, outputs: tuple[Output, ...]) -> Contract:
     """What a sound file promises, as its report has it."""
     found = runtimes.open_file(path).interface
     declared, image = found.declared, found.inputs[0]
@@ -114,13 +128,14 @@ def contract_of(path: Path, classes: int) -> Contract:
         mode=declared.mode,
         task=declared.task,
         variant=declared.variant,
-        image_size=labelling.image_size(image),
-        outputs=(Output("logits", (classes,)),),
+        image_size=image_size(image),
+        outputs=outputs,
         labels=declared.labels,
         io=image.dtype if path.suffix in TENSORS else "float32",
         probabilities=PROBABILITIES in [output.meaning for output in found.outputs],
         preprocessing=declared.preprocessing,
         about=declared.about,
+        suppression=declared.suppression,
     )
 
 
@@ -141,14 +156,14 @@ def judged(path: Path, good: Good, *, explain: bool = False) -> Caught:
     """A file held to what a sound one promises and PyTorch answers. explain: also look for what undoes the fault."""
     try:
         contract = tuple(interface.faults(good.contract, runtimes.open_file(path).interface))
-        answers = labelling.answers_of_file(path, good.photos)
+        answers = labelling.answers_of_file(good.kind, path, good.photos)
     except DamagedFileError as error:
         return Caught(refused=str(error))
     names = tuple(good.photos.names)
-    found = labelling.judge(reference=good.reference, candidate=answers, names=names, precision=good.precision)
+    found = good.kind.judge(reference=good.reference, candidate=answers, names=names, precision=good.precision)
     if found.verdict != MISMATCH:
         return Caught(contract=contract)
-    case = causes.Case(path, good.photos, good.reference, good.how, good.precision)
+    case = causes.Case(good.kind, path, good.photos, good.reference, good.how, good.precision)
     return Caught("", contract, found.reason, tuple(causes.explanations(case)) if explain else ())
 
 

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,16 +16,17 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 
 import mvit_deploy
-from mvit_deploy import labelling, parity, photo_labels, reference
+from mvit_deploy import parity, reference
 from mvit_deploy.cli import photo_table
 from mvit_deploy.cli.verify import main as verify
 from mvit_deploy.errors import UsageError
-from mvit_deploy.labelling import Answers, Labelled
+from mvit_deploy.labelling import classes
+from mvit_deploy.labelling.classes import Answers
+from mvit_deploy.labelling.judged import UNNAMED, Labelled
+from mvit_deploy.labelling.photos import photos_below
 from mvit_deploy.parity import MATCH, MISMATCH, NOT_RUN
 from mvit_deploy.report import Report, report_path
 from mvit_deploy.spec import OWN
-from mvit_deploy.subject import Options, Subject
-from mvit_deploy.verification import Verification
 from tests.conftest import LABELS, PHOTOS, SIZE, quick_blame, sensitive
 from tests.exporters import task_metadata_edits
 from tests.mutation import photo_mutants
@@ -49,7 +49,7 @@ def answers(*rows: tuple[float, ...], labels: tuple[str, ...] | None = ("a", "b"
 
 def held(candidate: Answers, expected: Answers, precision: str = "fp32", **more: str) -> Labelled:
     names = tuple(f"{place}.png" for place in range(len(expected.probabilities)))
-    return labelling.judge(reference=expected, candidate=candidate, names=names, precision=precision, **more)
+    return classes.judge(reference=expected, candidate=candidate, names=names, precision=precision, **more)
 
 
 EXPECTED = answers((0.7, 0.2, 0.1), (0.1, 0.3, 0.6))
@@ -102,7 +102,7 @@ def test_labels_that_repeat_are_told_apart_by_their_order() -> None:
 def test_where_nobody_but_the_file_names_labels_there_is_no_match() -> None:
     found = held(EXPECTED, replace(EXPECTED, labels=None))
 
-    assert (found.verdict, found.reason) == (NOT_RUN, labelling.UNNAMED)
+    assert (found.verdict, found.reason) == (NOT_RUN, UNNAMED)
     assert held(replace(EXPECTED, labels=None), replace(EXPECTED, labels=None)).verdict == MATCH
 
 
@@ -120,14 +120,14 @@ def test_a_file_that_differs_is_a_mismatch_whoever_names_its_labels() -> None:
     ],
 )
 def test_what_are_no_probabilities_is_said(row: tuple[float, ...], words: str) -> None:
-    faults = labelling.probability_faults(np.array([(0.7, 0.2, 0.1), row]), ("0.png", "1.png"))
+    faults = classes.probability_faults(np.array([(0.7, 0.2, 0.1), row]), ("0.png", "1.png"))
 
     assert len(faults) == 1
     assert words in faults[0]
 
 
 def test_probabilities_may_be_off_by_what_half_precision_rounds() -> None:
-    assert not labelling.probability_faults(np.array([(0.7, 0.2, 0.1009)]), ("0.png",))
+    assert not classes.probability_faults(np.array([(0.7, 0.2, 0.1009)]), ("0.png",))
 
 
 def test_no_floor_spares_no_file_its_labels_and_sums() -> None:
@@ -148,7 +148,7 @@ def test_one_probability_too_far_is_a_mismatch_although_the_pooled_noise_is_smal
 
     judged_ = held(found, expected, "fp16")
 
-    assert judged_.judgement.errors.sqnr_db == pytest.approx(57.2, abs=0.1)
+    assert judged_.judgements["probabilities"].errors.sqnr_db == pytest.approx(57.2, abs=0.1)
     assert judged_.verdict == MISMATCH
     assert judged_.reason == "199.png: a probability differs by 0.015 > 0.01"
     assert judged_.tolerance["max_abs_probability"] == parity.PROBABILITY_TOLERANCES["fp16"] == 1e-2
@@ -177,10 +177,10 @@ def test_the_label_that_a_file_gives_has_to_be_its_most_probable_one() -> None:
 
 
 def test_the_best_come_first_and_of_equal_ones_the_earlier() -> None:
-    found = labelling.top(np.array([0.2, np.nan, 0.3, 0.3, 0.1, 0.1]), "abcdef")
+    found = classes.top(np.array([0.2, np.nan, 0.3, 0.3, 0.1, 0.1]), "abcdef")
 
     assert [best["label"] for best in found] == ["c", "d", "a", "e", "f"]
-    assert labelling.top(np.array([np.nan, 0.5]), (0, 1)) == [
+    assert classes.top(np.array([np.nan, 0.5]), (0, 1)) == [
         {"label": 1, "probability": 0.5},
         {"label": 0, "probability": None},
     ]
@@ -202,10 +202,10 @@ def test_the_report_is_json_of_every_photo() -> None:
 
 def good(path: Path, precision: str, count: int = FEW) -> Good:
     """A file of the sensitive network, with PyTorch's answers on photos of this package."""
-    photos = labelling.photos_below(PHOTOS).first(count)
+    photos = photos_below(PHOTOS).first(count)
     source = reference.from_module(sensitive("xxs", len(LABELS)), color_order=None)
     logits = reference.run(source, photos.prepared(OWN, SIZE))["logits"]
-    return Good(path, precision, photos, labelling.answers_of_logits(logits, LABELS))
+    return Good(path, precision, photos, classes.of_reference({"logits": logits}, LABELS))
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -271,7 +271,7 @@ def test_a_file_that_does_not_say_how_photos_are_prepared_is_refused(
 @pytest.mark.parametrize("name", QUICK)
 def test_reports_say_what_each_side_finds_on_every_judged_photo(labelled: dict[str, Report], name: str) -> None:
     rows = labelled[name].content["verification"]["labels"]
-    pixels = labelling.photos_below(PHOTOS).prepared(OWN, SIZE)
+    pixels = photos_below(PHOTOS).prepared(OWN, SIZE)
     with torch.no_grad():
         expected = sensitive("xxs", 5)(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255).softmax(1).numpy()
 
@@ -396,12 +396,9 @@ def test_a_normalization_that_only_the_file_names_is_not_run_until_a_person_does
     assert (right.exit_code, wrong.exit_code) == (0, 1)
 
 
-def test_detectors_and_segmenters_are_refused(digits: Path, pictures: Path) -> None:
-    subject = Subject(digits, {}, Options(images=pictures))
-    segmenter = SimpleNamespace(task="segmentation")
-
-    with pytest.raises(UsageError, match=r"--images compares the labels of whole images; .* is for segmentation"):
-        photo_labels.with_labels(Verification(MATCH, ""), subject, None, segmenter, "fp32", {})
+def test_a_network_that_gives_no_labels_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="no row of logits"):
+        classes.of_reference({"features": np.zeros((1, 4, 2, 2))}, None)
 
 
 def test_labels_that_nobody_but_the_file_names_are_not_run(copy: Path, pictures: Path) -> None:
@@ -515,12 +512,12 @@ def int8_digits(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.mark.slow
 def test_every_fault_of_files_with_integer_activations_is_caught(int8_digits: list[Path], tmp_path: Path) -> None:
-    photos = labelling.photos_below(int8_digits[0].parents[1] / "photos").first(4)
+    photos = photos_below(int8_digits[0].parents[1] / "photos").first(4)
     source = reference.from_weights(None, str(DIGITS), num_classes=None, seed=0)
     logits = reference.run(source, photos.prepared(OWN, (64, 64)))["logits"]
 
     for path in int8_digits:
-        sound = Good(path, "w8a8", photos, labelling.answers_of_logits(logits, TEN))
+        sound = Good(path, "w8a8", photos, classes.of_reference({"logits": logits}, TEN))
         assert not judged(path, sound), path
         found = {fault: judged(mutant, sound) for fault, mutant in mutants(sound, tmp_path)}
         assert len(found) >= 11
