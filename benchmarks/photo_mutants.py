@@ -1,8 +1,9 @@
-"""What catches each fault of the last metre, in files of one classifier: a Markdown table of faults and files.
+"""What catches each fault of the last metre, in files of one network: a Markdown table of faults and files.
 
     python -m benchmarks.photo_mutants --weights model.pth --images photos/ [--count 6] exported/*.onnx …
 
-Each fault is put into a copy of each file. `numbers`: photos labelled by the file's own declarations leave the floors
+Each fault is put into a copy of each file. `numbers`: photos labelled, or boxes found, or
+points labelled, by the file's own declarations leave the floors
 of its precision, whatever a report says. `contract`: what it says of itself is not what it was asked to say. `refused`:
 its reader finds that it contradicts itself. A file without a place for a fault has a dot. Ends with 1 where one is
 missed.
@@ -13,10 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mvit_deploy import reference, runtimes
-from mvit_deploy.labelling import classes
+from mvit_deploy import labelling, live, reference, runtimes
 from mvit_deploy.labelling.photos import Photos, image_size, photos_below
-from tests.mutation.photo_mutants import FAULTS, Caught, Good, judged, mutants
+from mvit_deploy.spec import Output
+from tests.mutation.photo_mutants import FAULTS_OF, Caught, Fault, Good, judged, mutants
 
 
 def main() -> int:
@@ -38,22 +39,26 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             columns[path] = {fault: judged(mutant, sound) for fault, mutant in mutants(sound, Path(folder))}
         print(f"{path}: {len(columns[path])} faults", file=sys.stderr, flush=True)
-    return _show(columns)
+    return _show(columns, FAULTS_OF[labelling.KINDS[source.task]])
 
 
 def _sound(path: Path, source: reference.Reference, photos: Photos) -> Good:
     found = runtimes.open_file(path).interface
-    logits = reference.run(source, photos.prepared(source.preprocessing, image_size(found.inputs[0])))["logits"]
-    answers = classes.of_reference({"logits": logits}, found.labels)
-    return Good(path, found.precision, photos, answers, source.preprocessing)
+    size, kind = image_size(found.inputs[0]), labelling.KINDS[source.task]
+    ending, output_stride = live.ending_of(found, source.task, size)
+    module = reference.with_ending(reference.with_output_stride(source, output_stride), ending, size)
+    outputs = reference.run(module, photos.prepared(source.preprocessing, size))
+    promised = tuple(Output(name, values.shape[1:]) for name, values in outputs.items())
+    answers = kind.of_reference(outputs, found.labels, found)
+    return Good(path, found.precision, photos, answers, source.preprocessing, kind, promised)
 
 
-def _show(columns: dict[Path, dict[str, Caught]]) -> int:
+def _show(columns: dict[Path, dict[str, Caught]], faults: dict[str, Fault]) -> int:
     """Print the table and the counts. Returns 1 where a fault is missed."""
     names = [f"{path.parent.name}/{path.name.removeprefix('mobilevit_')}" for path in columns]
     print("| fault | " + " | ".join(names) + " |")
     print("|---|" + "---|" * len(names))
-    for fault in FAULTS:
+    for fault in faults:
         print(f"| {fault} | " + " | ".join(_cell(found.get(fault)) for found in columns.values()) + " |")
     every = [caught for found in columns.values() for caught in found.values()]
     missed = [caught for caught in every if not caught]

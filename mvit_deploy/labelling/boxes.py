@@ -116,6 +116,8 @@ def of_file(path: Path, runner: Runner, pixels: np.ndarray, names: Sequence[str]
         answers = Answers(given.boxes, given.scores, found.labels, given.rule, given.detections, has_background=False)
     else:
         answers = _of_outputs(runner.run(pixels), found.labels, image_size(found.inputs[0]))
+    if any(((each.classes < 1) | (each.classes >= answers.count)).any() for each in answers.detections):
+        raise DamagedFileError(f"a detection has a class that is none of 1 to {answers.count - 1}")
     if found.labels is not None and len(found.labels) != answers.count:
         raise DamagedFileError(f"the file names {len(found.labels)} labels and gives {answers.count} numbers")
     return answers

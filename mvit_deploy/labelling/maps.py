@@ -179,11 +179,12 @@ def shares(classes: np.ndarray, labels: Labels) -> list[dict[str, object]]:
 
 
 def other_ends(answers: Answers) -> Iterator[tuple[str, Answers]]:
-    """Maps turned round."""
+    """Maps turned round, and where the file itself says the classes, counted from elsewhere."""
     for words, axis in (("its maps the other way up", -2), ("its maps with left and right exchanged", -1)):
         logits = None if answers.logits is None else np.flip(answers.logits, axis)
         yield words, replace(answers, classes=np.flip(answers.classes, axis), logits=logits)
-    yield "its classes counted from one less", replace(answers, classes=answers.classes - 1, logits=None)
+    if answers.logits is None:
+        yield "its classes counted from one less", replace(answers, classes=answers.classes - 1)
 
 
 def class_rows(answers: Answers) -> np.ndarray | None:

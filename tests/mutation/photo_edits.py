@@ -1,7 +1,8 @@
 """Faults of the last metre, as edits of a shipped file in place: what it says of itself, how it ends, where it begins.
 
 Verbs are the same for every format, so that one table of faults serves all of them: say, set_labels, swap_colors,
-swap_stem, shift_image, scale_image, transpose_image, drop_softmax, add_softmax, move_zero_point. A verb that a format
+swap_stem, shift_image, scale_image, transpose_image, drop_softmax, add_softmax, take, count_classes_from, set_rule,
+move_zero_point. A verb that a format
 or a file has no place for raises NoSuchPlace.
 """
 

@@ -27,6 +27,9 @@ class ProgramFile:
 
     def set_labels(self, labels: list[str]) -> None:
         """In the classifier itself: apps see no other."""
+        if not self.package.operations("classify"):
+            self.say("labels", labels)
+            return
         (classify,) = self.package.operations("classify")
         values = classify.inputs["classes"].arguments[0].value.immediateValue.list.values
         for value, label in zip(values, labels, strict=True):
@@ -67,6 +70,11 @@ class ProgramFile:
         scaling = self._scaling()
         self.package.insert(scaling.taker, "transpose", scaling.name, perm=np.array([0, 1, 3, 2], np.int32))
 
+    def take(self, *_: object, **__: object) -> None:
+        raise NoSuchPlace
+
+    count_classes_from = set_rule = take
+
     def drop_softmax(self) -> None:
         last = self.package.operations("softmax")[-1]
         self.package.redirect(last.outputs[0].name, self.package.bound(last, "x"))
@@ -92,7 +100,8 @@ class NetworkFile:
 
     def __init__(self, path: Path) -> None:
         self.path, self.spec = path, read_specification(path)
-        self.said, self.network = self.spec.description.metadata.userDefined, self.spec.neuralNetworkClassifier
+        self.said = self.spec.description.metadata.userDefined
+        self.network = getattr(self.spec, self.spec.WhichOneof("Type"))
 
     def save(self) -> None:
         specification_path(self.path).write_bytes(self.spec.SerializeToString(deterministic=True))
@@ -101,7 +110,10 @@ class NetworkFile:
         say(self.said, key, value)
 
     def set_labels(self, labels: list[str]) -> None:
-        self.network.stringClassLabels.vector[:] = labels
+        if self.spec.WhichOneof("Type") == "neuralNetworkClassifier":
+            self.network.stringClassLabels.vector[:] = labels
+        else:
+            self.say("labels", labels)
 
     def swap_colors(self) -> None:
         self.spec.description.input[0].type.imageType.colorSpace = BGR
@@ -130,6 +142,11 @@ class NetworkFile:
         layer.transpose.axes.extend([0, 1, 3, 2])
         first.input[0] = "turned"
         self.network.layers.insert(0, layer)
+
+    def take(self, *_: object, **__: object) -> None:
+        raise NoSuchPlace
+
+    count_classes_from = set_rule = take
 
     def drop_softmax(self) -> None:
         last = self.network.layers[-1]

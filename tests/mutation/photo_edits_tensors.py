@@ -10,9 +10,10 @@ from onnx import helper, numpy_helper
 from exporters import _tflite_metadata
 from exporters._tflite_graph import OP, TYPE, Graph
 from mvit_deploy import metadata
-from mvit_deploy.runtimes.tflite_file import METADATA_NAME, add_metadata, pack, parse, read_metadata, schema
-from mvit_deploy.spec import PROBABILITIES, Contract, Output
-from tests.mutation.photo_faults import SHIFT, NoSuchPlace, say
+from mvit_deploy.runtimes.tflite_file import DETECTION, METADATA_NAME, add_metadata, pack, parse, read_metadata, schema
+from mvit_deploy.spec import CLASSES, PROBABILITIES, Contract, Output
+from tests.mutation.photo_faults import SHIFT, NoSuchPlace, axis_of, say
+from tests.runtimes import suppressed_edits
 
 
 class OnnxFile:
@@ -67,8 +68,9 @@ class OnnxFile:
 
     def drop_softmax(self) -> None:
         """The softmax goes and the file still says probabilities; one that gives logits now says probabilities too."""
-        last = self.graph.node[-1]
-        if last.op_type == "Softmax":
+        given = {output.name for output in self.graph.output}
+        last = next((n for n in self.graph.node if n.op_type == "Softmax" and n.output[0] in given), None)
+        if last is not None:
             last.op_type = "Identity"
             del last.attribute[:]
         else:
@@ -84,6 +86,37 @@ class OnnxFile:
             node.output[:] = ["before" if each == output.name else each for each in node.output]
         self.graph.node.append(helper.make_node(operator, ["before"], [name]))
         output.name = name
+
+    def take(self, name: str, what: str, order: list[int] | None = None) -> None:
+        """An output in another order along what it has: class, row, column, anchor, side. None: the other way round."""
+        output = next((o for o in self.graph.output if o.name == name), None)
+        if output is None:
+            raise NoSuchPlace
+        sizes = [each.dim_value for each in output.type.tensor_type.shape.dim]
+        axis = axis_of(name, what, len(sizes), classes_last=False)
+        for node in self.graph.node:
+            node.output[:] = ["before_order" if each == name else each for each in node.output]
+        indices = np.array(order or range(sizes[axis])[::-1], np.int64)
+        self.graph.initializer.append(numpy_helper.from_array(indices, "order"))
+        self.graph.node.append(helper.make_node("Gather", ["before_order", "order"], [name], axis=axis))
+
+    def count_classes_from(self, number: int) -> None:
+        """A map of classes, or the classes of detections, with a number more."""
+        names = [output.name for output in self.graph.output if output.name == CLASSES]
+        if not names:
+            raise NoSuchPlace
+        for node in self.graph.node:
+            node.output[:] = ["before_count" if each == CLASSES else each for each in node.output]
+        self.graph.initializer.append(numpy_helper.from_array(np.int32(number), "count"))
+        self.graph.node.append(helper.make_node("Add", ["before_count", "count"], [CLASSES]))
+
+    def set_rule(self, *, overlap: float) -> None:
+        """Of non-maximum suppression."""
+        node = next((each for each in self.graph.node if each.op_type == "NonMaxSuppression"), None)
+        if node is None:
+            raise NoSuchPlace
+        self.graph.initializer.append(numpy_helper.from_array(np.array([overlap], np.float32), "other_overlap"))
+        node.input[3] = "other_overlap"
 
     def move_zero_point(self) -> None:
         """Of an activation where it is dequantized; of weights in a file without integer activations."""
@@ -111,7 +144,8 @@ class TfliteFile:
         content = pack(self.graph.finished())
         content = add_metadata(content, METADATA_NAME, json.dumps(self.said, sort_keys=True).encode())
         declared = metadata.read(self.said)
-        graph, values = self.graph.graph, ("mode", "task", "variant", "labels", "color_order", "value_range", "about")
+        graph = self.graph.graph
+        values = ("mode", "task", "variant", "labels", "color_order", "value_range", "suppression", "about")
         height, width, classes = (*graph.tensors[graph.inputs[0]].shape[1:3], graph.tensors[graph.outputs[0]].shape[-1])
         contract = Contract(
             image_size=(int(height), int(width)),
@@ -169,10 +203,11 @@ class TfliteFile:
         self._at_the_start(OP.TRANSPOSE, schema.TransposeOptionsT(), kind, order, TYPE.INT32)
 
     def _last_softmax(self) -> schema.OperatorT:
-        last = self.graph.producers[int(self.graph.graph.outputs[0])]
-        if self.graph.code_of(last) != OP.SOFTMAX:
+        makers = [self.graph.producers[int(index)] for index in self.graph.graph.outputs]
+        found = [maker for maker in makers if self.graph.code_of(maker) == OP.SOFTMAX]
+        if not found:
             raise NoSuchPlace
-        return last
+        return found[0]
 
     def drop_softmax(self) -> None:
         last = self._last_softmax()
@@ -188,6 +223,32 @@ class TfliteFile:
         again.builtinOptionsType = last.builtinOptionsType
         self.graph.operators.append(again)
         self.graph.replace_end(int(last.outputs[0]), result)
+
+    def take(self, name: str, what: str, order: list[int] | None = None) -> None:
+        entries = {entry.name.decode(): int(entry.tensorIndex) for entry in self.graph.model.signatureDefs[0].outputs}
+        if name not in entries:
+            raise NoSuchPlace
+        old = self.graph.graph.tensors[entries[name]]
+        axis = axis_of(name, what, len(old.shape), classes_last=True)
+        indices = np.array(order or range(int(old.shape[axis]))[::-1], np.int32)
+        held = self.graph.add_tensor(b"order", indices.shape, TYPE.INT32, indices)
+        result = self.graph.add_tensor(b"ordered", old.shape, old.type)
+        made = schema.OperatorT()
+        made.inputs, made.outputs = np.array([entries[name], held], np.int32), np.array([result], np.int32)
+        made.builtinOptions, made.builtinOptionsType = schema.GatherOptionsT(), schema.BuiltinOptions.GatherOptions
+        made.builtinOptions.axis = axis
+        self.graph.set_code(made, OP.GATHER, 1)
+        self.graph.operators.append(made)
+        self.graph.replace_end(entries[name], result)
+
+    def count_classes_from(self, number: int) -> None:
+        raise NoSuchPlace  # the label file of its Metadata is what names them
+
+    def set_rule(self, *, overlap: float) -> None:
+        model = self.graph.model
+        if not any(code.customCode == DETECTION for code in model.operatorCodes):
+            raise NoSuchPlace
+        suppressed_edits.with_options(model, nms_iou_threshold=overlap)
 
     def move_zero_point(self) -> None:
         """Of an activation that a convolution takes, whose range is even, so that half of it is lost."""

@@ -8,7 +8,7 @@ from types import ModuleType
 
 from mvit_deploy import interface, labelling, metadata, runtimes
 from mvit_deploy.errors import DamagedFileError
-from mvit_deploy.labelling import boxes, causes, classes
+from mvit_deploy.labelling import boxes, causes, classes, maps
 from mvit_deploy.labelling.photos import Photos, image_size
 from mvit_deploy.parity import MISMATCH
 from mvit_deploy.spec import CLASSES, OWN, PROBABILITIES, Contract, Output, Preprocessing
@@ -57,6 +57,18 @@ def two_exchanged(labels: list[str]) -> list[str]:
     return [labels[1], labels[0], *labels[2:]]
 
 
+def last_exchanged(labels: list[str]) -> list[str]:
+    return [*labels[:-2], labels[-1], labels[-2]]
+
+
+def turned(file: object, side: str) -> None:
+    """Of the map that a segmenter gives."""
+    try:
+        file.take("logits", side)
+    except NoSuchPlace:
+        file.take(CLASSES, side)
+
+
 def normalized_twice(file: object) -> None:
     file.normalize_image((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -92,10 +104,42 @@ FAULTS = {
     "input's zero point 128 levels off": Fault(lambda f: f.move_input_zero_point(), (".tflite",), "input zero point"),
 }
 
+# What is not about the softmax or the labels of a classifier can happen to every file.
+_OF_CLASSIFIERS = ("softmax", "label", "metadata alone")
+COMMON = {name: fault for name, fault in FAULTS.items() if not any(word in name for word in _OF_CLASSIFIERS)}
+COMMON |= {
+    "labels one off": Fault(labelled(one_off), ALL, "labels"),
+    "last two labels exchanged": Fault(labelled(last_exchanged), ALL, "labels"),
+}
+OF_DETECTORS = COMMON | {
+    "softmax of scores missing": Fault(
+        lambda f: f.drop_softmax(), TENSORS, cause="a softmax of its scores, which is missing"
+    ),
+    "x and y exchanged": Fault(
+        lambda f: f.take("boxes", "side", [1, 0, 3, 2]), TENSORS, cause="x and y of its boxes exchanged"
+    ),
+    "anchors the other way round": Fault(lambda f: f.take("boxes", "anchor"), TENSORS),
+    "scores the other way round": Fault(lambda f: f.take("scores", "class"), TENSORS),
+    "overlap 0.7 for 0.5": Fault(lambda f: f.set_rule(overlap=0.7), TENSORS),
+    "classes counted from one more": Fault(lambda f: f.count_classes_from(1), TENSORS),
+}
+OF_SEGMENTERS = COMMON | {
+    "map the other way up": Fault(lambda f: turned(f, "row"), TENSORS, cause="its maps the other way up"),
+    "left and right exchanged": Fault(
+        lambda f: turned(f, "column"), TENSORS, cause="its maps with left and right exchanged"
+    ),
+    "classes the other way round": Fault(lambda f: f.take("logits", "class"), TENSORS, cause=ORDER),
+    "classes counted from one more": Fault(
+        lambda f: f.count_classes_from(1), TENSORS, cause="its classes counted from one less"
+    ),
+}
+FAULTS_OF = {classes: FAULTS, boxes: OF_DETECTORS, maps: OF_SEGMENTERS}
+
 
 @dataclass(frozen=True, eq=False)
 class Good:
-    """A sound file, photos, PyTorch's answers on them, and how PyTorch's photos are prepared."""
+    """A sound file, photos, PyTorch's answers on them, and how PyTorch's photos are prepared. kind: of labelling's;
+    outputs: PyTorch's, where they are not a classifier's."""
 
     path: Path
     precision: str
@@ -103,21 +147,15 @@ class Good:
     reference: object
     how: Preprocessing = OWN
     kind: ModuleType = classes
+    outputs: tuple[Output, ...] = ()
     contract: Contract = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "contract", contract_of(self.path, promised(self.reference)))
-
-
-def promised(answers: object) -> tuple[Output, ...]:
-    """The outputs of PyTorch that answers were made of."""
-    if isinstance(answers, classes.Answers):
-        return (Output("logits", answers.probabilities.shape[1:]),)
-    if isinstance(answers, boxes.Answers):
-        return Output("boxes", answers.boxes.shape[1:]), Output("scores", answers.scores.shape[1:])
-    if answers.logits is None:
-        return (Output(CLASSES, answers.classes.shape[1:]),)
-    return (Output("logits", answers.logits.shape[1:]),)
+        object.__setattr__(
+            self,
+            "contract",
+            contract_of(self.path, self.outputs or (Output("logits", self.reference.probabilities.shape[1:]),)),
+        )
 
 
 def contract_of(path: Path, outputs: tuple[Output, ...]) -> Contract:
@@ -167,17 +205,17 @@ def judged(path: Path, good: Good, *, explain: bool = False) -> Caught:
     return Caught("", contract, found.reason, tuple(causes.explanations(case)) if explain else ())
 
 
-def mutants(good: Good, folder: Path, names: tuple[str, ...] = tuple(FAULTS)) -> Iterator[tuple[str, Path]]:
+def mutants(good: Good, folder: Path) -> Iterator[tuple[str, Path]]:
     """Each fault that the file has a place for, and the faulty file, which the next one replaces."""
     height, width = good.contract.image_size
-    for name in names:
-        if good.path.suffix not in FAULTS[name].formats or (name == "height and width exchanged" and height != width):
+    for name, fault in FAULTS_OF[good.kind].items():
+        if good.path.suffix not in fault.formats or (name == "height and width exchanged" and height != width):
             continue
         path = folder / good.path.name
         copied(good.path, path)
         try:
             file = opened(path)
-            FAULTS[name].edit(file)
+            fault.edit(file)
         except NoSuchPlace:
             continue
         file.save()
