@@ -70,6 +70,11 @@ def seal(content: dict[str, object]) -> None:
     content[KEY]["digest"] = digest(content)
 
 
+def is_whole(content: dict[str, object]) -> bool:
+    """Whether a report that has a certificate is as it was made: nothing in it has been edited."""
+    return content[KEY].get("digest") == digest(content)
+
+
 def digest(content: dict[str, object]) -> str:
     """sha256 over a report without the digest itself, as JSON with sorted keys, no spaces and nothing but ASCII."""
     bare = content | {KEY: {key: value for key, value in content[KEY].items() if key != "digest"}}

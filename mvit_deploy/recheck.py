@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from mvit_deploy import chatter, claims, golden, interface, parity, report, runtimes, verification
+from mvit_deploy import certificate, chatter, claims, golden, interface, parity, report, runtimes, verification
 from mvit_deploy.certificate import Certificate
 from mvit_deploy.claims import Claim
 from mvit_deploy.errors import DamagedFileError, MissingLibraryError, UsageError
@@ -265,10 +265,13 @@ def _content(subject: Subject, judged: Judged, precision: str, linted: Linted) -
         **verification.file_facts(found, path),
         **linted.artifact,
     }
-    return report.content(
+    content = report.content(
         command=subject.options.command,
         artifact=artifact,
         model=judged.model,
         verification=verification.to_json(found, precision, judged.inputs, judged.origin),
         timings_s={},
     )
+    plan = subject.says("quantization")
+    is_known = plan is not None and subject.certificate is not None and certificate.is_whole(subject.said)
+    return content | {"quantization": plan} if is_known else content

@@ -19,12 +19,14 @@ from mvit_deploy import certificate, golden, verification
 from mvit_deploy.errors import UsageError
 from mvit_deploy.evidence import measured
 from mvit_deploy.golden import golden_path
+from mvit_deploy.html.page import render
 from mvit_deploy.images import ImageSet
 from mvit_deploy.parity import MATCH, MISMATCH
 from mvit_deploy.report import Report, dump, report_path
 from mvit_deploy.spec import Contract, Output
 from mvit_deploy.verification import Expectation, Verification
 from tests.conftest import SIZE, sensitive, without_library
+from tests.html.made import Page
 
 PLAIN = "onnx fp32"
 FORMS = [PLAIN, "tflite fp32", "mlpackage fp16", "mlmodel fp32", "onnx w8a8", "tflite w8", "mlpackage w8a8"]
@@ -528,3 +530,16 @@ def test_a_rule_of_suppression_that_the_report_does_not_have_is_caught(tmp_path:
         content["certificate"]["contract"]["suppression"]["iou_threshold"] = 0.9
 
     assert broken(edited(written.path, change, sealed=True)) == {"metadata"}
+
+
+def test_the_plan_of_integers_is_told_again_of_a_report_that_is_whole(copy: Callable[[str], Path]) -> None:
+    """Nobody measures it a second time; of an edited report nothing is taken on trust."""
+    path = copy("onnx w8a8")
+    said = json.loads(report_path(path).read_text())["quantization"]
+
+    found, _ = judged(path)
+    assert found.content["quantization"] == said
+    assert "quantization" in Page(render([found])).sections
+
+    edited(path, lambda content: content["quantization"]["plan"].update(keep_float=["stem"]))
+    assert "quantization" not in judged(path)[0].content

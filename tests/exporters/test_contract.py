@@ -117,7 +117,7 @@ def test_a_second_run_gives_the_same_bytes(labelled: dict[str, Report], tmp_path
         assert report.sha256_of(second.path) == report.sha256_of(first.path), second.path.name
 
 
-@pytest.mark.parametrize("size", [(224, 224), (160, 288)])
+@pytest.mark.parametrize("size", [(160, 288), pytest.param((224, 224), marks=pytest.mark.slow)])
 def test_odd_maps_are_resized_in_every_file(tmp_path: Path, size: tuple[int, int]) -> None:
     """The paper's bilinear resize inside the block, where stage 5 is 7x7 or 5x9."""
     found = mvit_deploy.export(sensitive("xxs", 5), target="all", precision="fp32", image_size=size, output=tmp_path)
@@ -140,7 +140,15 @@ def test_a_users_own_sequential_around_the_backbone_exports_to_every_target(tmp_
     assert reference.state_sha256(model) == before
 
 
-@pytest.mark.parametrize("origin", ["kornia", "kornia, adaptive pool", "kornia alone", "transformers"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "kornia",
+        pytest.param("kornia, adaptive pool", marks=pytest.mark.slow),
+        pytest.param("kornia alone", marks=pytest.mark.slow),
+        "transformers",
+    ],
+)
 def test_modules_of_other_libraries_export_to_every_target(tmp_path: Path, origin: str) -> None:
     model = foreign(origin)
 

@@ -36,6 +36,7 @@ TYPE_NAMES = {value: name for name, value in vars(schema.TensorType).items() if 
 Write = Callable[..., Path]
 
 every_io = pytest.mark.parametrize("io", ["uint8", "int8"])
+one_io = pytest.mark.parametrize("io", ["uint8", pytest.param("int8", marks=pytest.mark.slow)])
 first_layers = pytest.mark.parametrize("first", [INTEGER, FLOAT], ids=["integer first", "float first"])
 last_layers = pytest.mark.parametrize("last", [INTEGER, FLOAT], ids=["integer last", "float last"])
 
@@ -244,7 +245,7 @@ def test_invoke_takes_and_gives_the_integers_of_the_file(written: Write, io: str
     assert np.array_equal((levels.astype(np.float32) - zero_point) / 16, runner.run(image)["logits"])
 
 
-@every_io
+@one_io
 def test_a_first_layer_in_another_code_than_the_pixels_is_fed_from_their_floats(tmp_path: Path, io: str) -> None:
     chosen = ranges(INTEGER, INTEGER)
     chosen[FIRST] = replace(chosen[FIRST], input=Range(0.0, 0.9))
@@ -294,7 +295,7 @@ def test_a_file_with_other_ends_than_asked_for_is_a_fault_of_the_interface(writt
     assert (f"output logits dtype: the file says {given}, expected {io}" in faults) == (given != io)
 
 
-@every_io
+@one_io
 @last_layers
 def test_two_files_have_the_same_bytes(written: Write, tmp_path: Path, io: str, last: bool) -> None:
     tflite.write(with_form(io, ranges(FLOAT, last)), "w8a8", tmp_path / "again.tflite")
@@ -313,7 +314,7 @@ def test_the_census_counts_the_same_as_with_float32_ends(written: Write, io: str
     assert expected.conversions - found.conversions == {"uint8": 0, "int8": 2}[io]
 
 
-@every_io
+@one_io
 @first_layers
 def test_every_value_can_be_tapped(written: Write, io: str, first: bool) -> None:
     tapped = tap(written(io, first, FLOAT), photos()[0])
