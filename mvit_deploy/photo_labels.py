@@ -24,6 +24,7 @@ from mvit_deploy.subject import Subject, size_of
 from mvit_deploy.verification import Verification
 
 FINDING = "photo_labels"  # its name in a report, under verification
+NEARER = "its answers are far nearer to PyTorch's with"
 UNKNOWN = "nothing but the file says what PyTorch's images are normalized by; give --normalize"
 Shared = dict[tuple[str, str], object]
 
@@ -96,9 +97,13 @@ def _judge(
         precision=precision,
         report_only=verification.no_floor(precision, source.weights["source"]),
     )
-    if labelled.verdict != MISMATCH:
-        return labelled, []
-    return labelled, causes.explanations(causes.Case(kind, subject.path, photos, expected, side.how, precision))
+    case = causes.Case(kind, subject.path, photos, expected, side.how, precision)
+    if labelled.verdict == MISMATCH:
+        return labelled, causes.explanations(case)
+    nearer = causes.nearer(case) if precision != "fp32" else []
+    if nearer:  # by less than the floors of its precision allow
+        labelled = replace(labelled, verdict=MISMATCH, reason=f"{NEARER} {nearer[0]}")
+    return labelled, []
 
 
 def _held(labelled: Labelled, subject: Subject, interface: Interface, side: Side) -> Labelled:

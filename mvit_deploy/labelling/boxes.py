@@ -211,16 +211,19 @@ def _aligned(candidate: Answers, order: np.ndarray, labels: Labels) -> Answers:
 def _judgements(
     reference: Answers, aligned: Answers, names: tuple[str, ...], precision: str, report_only: str
 ) -> dict[str, Judgement]:
-    if aligned.has_background:
-        scores = tuple(parity.comparable(each.scores, "scores") for each in (reference, aligned))
-    else:
-        scores = parity.foreground(reference.scores, aligned.scores)
-    pairs = {"boxes": (reference.boxes, aligned.boxes), "scores": scores}
+    pairs = {"boxes": (reference.boxes, aligned.boxes), "scores": _comparable(reference, aligned)}
     options = {"precision": precision, "kinds": ("photo",) * len(names), "names": names}
     return {
         name: parity.judge(reference=ours, candidate=theirs, meaning=name, report_only=report_only or None, **options)
         for name, (ours, theirs) in pairs.items()
     }
+
+
+def _comparable(reference: Answers, aligned: Answers) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of both sides as they are compared."""
+    if not aligned.has_background:
+        return parity.foreground(reference.scores, aligned.scores)
+    return parity.comparable(reference.scores, "scores"), parity.comparable(aligned.scores, "scores")
 
 
 def _differences(reference: Answers, aligned: Answers) -> list[float | None]:
@@ -298,6 +301,16 @@ def shown(found: Detections, labels: Labels) -> list[dict[str, object]]:
 
 def _count(found: Detections) -> int:
     return int((found.scores > LEAST_SHOWN).sum())
+
+
+def noise(reference: Answers, candidate: Answers) -> tuple[float, int]:
+    """How far a file's scores are from PyTorch's, the squares of their differences, and of how many numbers; infinite
+    where they cannot be compared."""
+    order = order_of(reference, candidate)
+    if isinstance(order, str) or candidate.boxes.shape != reference.boxes.shape:
+        return np.inf, 0
+    difference = np.subtract(*_comparable(reference, _aligned(candidate, order, reference.labels)))
+    return (float((difference**2).sum()), difference.size) if np.isfinite(difference).all() else (np.inf, 0)
 
 
 def other_ends(answers: Answers) -> Iterator[tuple[str, Answers]]:

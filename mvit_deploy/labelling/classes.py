@@ -216,6 +216,19 @@ def top(probabilities: np.ndarray, names: Sequence[str | int], count: int = TOP)
     ]
 
 
+def noise(reference: Answers, candidate: Answers) -> tuple[float, int]:
+    """How far a file's answers are from PyTorch's, the squares of their differences, and of how many numbers; infinite
+    where they cannot be compared."""
+    order = order_of(reference, candidate)
+    if isinstance(order, str) or not np.isfinite(candidate.probabilities).all():
+        return np.inf, 0
+    pair = (
+        parity.comparable(each, PROBABILITIES) for each in (reference.probabilities, candidate.probabilities[:, order])
+    )
+    difference = np.subtract(*pair)
+    return float((difference**2).sum()), difference.size - len(difference)  # each row of logarithms has the mean 0
+
+
 def other_ends(answers: Answers) -> Iterator[tuple[str, Answers]]:
     """A softmax too few or too many. Of softmax(p), log is p less a constant, and p sums to 1."""
     values = answers.given

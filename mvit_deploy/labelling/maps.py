@@ -178,6 +178,20 @@ def shares(classes: np.ndarray, labels: Labels) -> list[dict[str, object]]:
     return [{"label": name_of(labels, int(known[n])), "share": float(counts[n] / classes.size)} for n in order]
 
 
+def noise(reference: Answers, candidate: Answers) -> tuple[float, int]:
+    """How far a file's logits are from PyTorch's, the squares of their differences, and of how many numbers; of maps of
+    classes the points that differ, twice; infinite where they cannot be compared."""
+    order = order_of(reference, candidate)
+    if isinstance(order, str) or candidate.classes.shape != reference.classes.shape:
+        return np.inf, 0
+    aligned = in_order(candidate, order, reference.labels)
+    if reference.logits is None or aligned.logits is None:
+        wrong = int((aligned.classes != reference.classes).sum())
+        return float(wrong), wrong
+    difference = aligned.logits.astype(np.float64) - reference.logits
+    return (float((difference**2).sum()), difference.size) if np.isfinite(difference).all() else (np.inf, 0)
+
+
 def other_ends(answers: Answers) -> Iterator[tuple[str, Answers]]:
     """Maps turned round, and where the file itself says the classes, counted from elsewhere."""
     for words, axis in (("its maps the other way up", -2), ("its maps with left and right exchanged", -1)):

@@ -11,6 +11,7 @@ from mvit_deploy.errors import DamagedFileError
 from mvit_deploy.labelling import boxes, causes, classes, maps
 from mvit_deploy.labelling.photos import Photos, image_size
 from mvit_deploy.parity import MISMATCH
+from mvit_deploy.photo_labels import NEARER
 from mvit_deploy.spec import CLASSES, OWN, PROBABILITIES, Contract, Output, Preprocessing
 from tests.mutation.photo_edits import NoSuchPlace, opened
 
@@ -81,9 +82,9 @@ FAULTS = {
     "mean 127.5, as declared": Fault(
         lambda f: f.say("value_range", [-1.0, 1.0]), TENSORS, "value range", "values in [0, 1]"
     ),
-    "scale 1/127.5, in the graph": Fault(lambda f: f.scale_image(2)),
+    "scale 1/127.5, in the graph": Fault(lambda f: f.scale_image(2), cause="values in [0, 0.5]"),
     "wrong mean, in the graph": Fault(lambda f: f.shift_image(-0.449)),
-    "normalized twice": Fault(normalized_twice, (".onnx",)),
+    "normalized twice": Fault(normalized_twice, (".onnx",), cause="ImageNet's normalization undone"),
     "BGR, as declared": Fault(lambda f: f.swap_colors(), ALL, "colour order", EXCHANGED),
     "BGR, in the metadata alone": Fault(
         lambda f: f.say("color_order", "BGR"), PICTURES, "colour order in the metadata"
@@ -199,9 +200,10 @@ def judged(path: Path, good: Good, *, explain: bool = False) -> Caught:
         return Caught(refused=str(error))
     names = tuple(good.photos.names)
     found = good.kind.judge(reference=good.reference, candidate=answers, names=names, precision=good.precision)
-    if found.verdict != MISMATCH:
-        return Caught(contract=contract)
     case = causes.Case(good.kind, path, good.photos, good.reference, good.how, good.precision)
+    if found.verdict != MISMATCH:
+        nearer = causes.nearer(case) if good.precision != "fp32" else []
+        return Caught("", contract, f"{NEARER} {nearer[0]}" if nearer else "", tuple(nearer))
     return Caught("", contract, found.reason, tuple(causes.explanations(case)) if explain else ())
 
 
