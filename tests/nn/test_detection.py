@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from mvit_deploy import parity
 from mvit_deploy.errors import ShapeError, UsageError
 from mvit_deploy.nn.anchors import anchors_of_image, anchors_per_point, map_sizes
 from mvit_deploy.nn.backbone import MobileViT
 from mvit_deploy.nn.build import count_macs, count_parameters, seeded_detector
 from mvit_deploy.nn.channels_last import channels_last
+from mvit_deploy.nn.endings import measured
 from mvit_deploy.nn.fuse import fuse
 from mvit_deploy.nn.heads.detection import Decoded, Detector, detector
 from mvit_deploy.parity import TOLERANCES
@@ -302,3 +304,12 @@ def test_training_reaches_every_parameter() -> None:
     loss.backward()
 
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_what_quantization_measures_of_a_detector_is_no_row_of_classes() -> None:
+    """Of a row the largest value would count as the class of the image, and a plan that changes it as a bad one."""
+    with torch.no_grad():
+        found = measured(seeded_detector("xxs", 4, seed=0).eval())(torch.zeros(1, 3, 64, 64))
+
+    assert found.ndim == 3
+    assert parity.class_axis("features", found.ndim) is None

@@ -176,12 +176,14 @@ class Encoded(Detector):
 
 
 class Joined(Detector):
-    """A detector with a row of numbers, for judging quantization by one output: locations and logits, each with the
-    weight of one. Shapes: image (B, 3, H, W) -> (B, A * (4 + num_classes))."""
+    """A detector with one output, for judging quantization by it: locations and logits, each with the weight of one.
+
+    Shapes: image (B, 3, H, W) -> (B, 1, A * (4 + num_classes)): no row of classes, of which one could be the largest.
+    """
 
     def forward(self, image: Tensor) -> Tensor:
         parts = [values.flatten(1) for values in super().forward(image)]
-        return torch.cat([values / int(values.shape[1]) ** 0.5 for values in parts], dim=1)
+        return torch.cat([values / int(values.shape[1]) ** 0.5 for values in parts], dim=1).unsqueeze(1)
 
 
 def detector(mode: str, num_classes: int = COCO_CLASSES, *, dropout: float | None = None) -> Detector:
