@@ -107,6 +107,7 @@ def test_no_date_and_no_path_of_the_machine_is_in_a_file(labelled: dict[str, Rep
         assert str(folder).encode() not in content
 
 
+@pytest.mark.slow
 def test_a_second_run_gives_the_same_bytes(labelled: dict[str, Report], tmp_path: Path) -> None:
     options = {"labels": LABELS, "image_size": SIZE, "output": tmp_path, "precision": "fp32,fp16"}
     again = mvit_deploy.export(sensitive("xxs", 5), target="all", **options)

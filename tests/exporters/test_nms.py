@@ -188,7 +188,7 @@ def test_where_nothing_is_found_nothing_is_proved(tmp_path: Path, form: str) -> 
     assert (report.verdict, report.reason, report.exit_code) == (NOT_RUN, NOTHING_FOUND, 3)
 
 
-@pytest.mark.parametrize("target", [pytest.param(t, marks=[pytest.mark.slow] * (t != "tflite")) for t in TARGETS])
+@pytest.mark.parametrize("target", [pytest.param(t, marks=[pytest.mark.slow] * (t != "onnx")) for t in TARGETS])
 def test_integer_files_sort_boxes_out_too(tmp_path: Path, target: str) -> None:
     with quick_blame():
         (report,) = mvit_deploy.export(

@@ -130,7 +130,8 @@ def test_onnx_gives_probabilities_when_asked_with_a_free_batch_too(tmp_path: Pat
     assert (output.name, output.shape) == ("probabilities", (-1, len(LABELS)))
 
 
-@pytest.mark.parametrize("precision", ["w8a8", pytest.param("w8a16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["w8a8", "w8a16"])
 def test_the_softmax_of_integer_files_is_float(tmp_path: Path, precision: str) -> None:
     options = {"labels": LABELS, "probabilities": True, "calibration": PHOTOS, "num_classes": 5, "image_size": SIZE}
     with quick_blame():

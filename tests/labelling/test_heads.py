@@ -95,7 +95,7 @@ def held(found: dict[str, object], kind: object, at_least: int) -> None:
 # On fp32 .onnx each fault is undone by at most one thing, and by what was done where that is tried.
 
 
-@pytest.mark.parametrize("ending", ["boxes", "logits"])
+@pytest.mark.parametrize("ending", ["logits", pytest.param("boxes", marks=pytest.mark.slow)])
 def test_every_fault_is_caught_by_numbers_and_explained(made: Made, tmp_path: Path, ending: str) -> None:
     kind = labelling.KINDS[ENDINGS[ending][0]]
     found = caught(made, tmp_path, ending, "onnx", "fp32")
