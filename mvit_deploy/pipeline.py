@@ -180,6 +180,7 @@ def _write_and_judge(work: Work, job: Job, lower: _Lowering, on_step: Notify) ->
         raise
     except Exception as error:  # whatever a converter raises is the result for this file; the others go on
         log.debug("%s failed", job, exc_info=True)
+        on_step(f"{job}: failed")  # raises where a converter made an error of an interruption: nothing is left of it
         failure = Verification(NOT_RUN, explain(error))
         return _failed(work, final, 6, account.content_of(work, job, failure, None, timings))
     code = report.exit_code_of(found.verdict, allow_unverified=work.options.allow_unverified)

@@ -191,6 +191,25 @@ def test_doctor_ends_in_4_when_the_asked_target_is_missing() -> None:
     assert "coremltools" in result.stderr
 
 
+def test_an_interruption_that_a_converter_makes_an_error_of_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Libraries catch KeyboardInterrupt too and raise something of their own."""
+
+    def write(*_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("the converter has failed") from error
+
+    monkeypatch.setattr(onnx_exporter, "write", write)
+    output = tmp_path / "out"
+
+    assert main([*BASE, "--target", "onnx", "--output", str(output)]) == INTERRUPTED
+    assert "interrupted" in capfd.readouterr().err
+    assert list(output.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     output, temporary = tmp_path / "out", tmp_path / "tmp"
