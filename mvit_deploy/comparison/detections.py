@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mvit_deploy.detection import Detections, intersection_and_union
+from mvit_deploy.detection import Detections, overlaps
 
 LEAST_OVERLAP = 0.5
 
@@ -44,10 +44,9 @@ def _differences(a: Detections, b: Detections) -> list[float]:
         candidates = np.flatnonzero(is_free & (b.classes == a.classes[place]))
         if not len(candidates):
             continue
-        common, union = intersection_and_union(a.boxes[place], b.boxes[candidates])
-        overlaps = np.divide(common, union, out=np.zeros_like(union), where=union > 0)
-        best = int(overlaps.argmax())
-        if overlaps[best] >= LEAST_OVERLAP:
+        found_overlaps = overlaps(a.boxes[place], b.boxes[candidates])
+        best = int(found_overlaps.argmax())
+        if found_overlaps[best] >= LEAST_OVERLAP:
             is_free[candidates[best]] = False
             found.append(abs(float(a.scores[place]) - float(b.scores[candidates[best]])))
     return found

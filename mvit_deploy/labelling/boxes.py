@@ -44,6 +44,11 @@ class Answers:
         """Of the classes, with the background."""
         return self.scores.shape[2] + (not self.has_background)
 
+    @property
+    def foreground(self) -> np.ndarray:
+        """Scores without the background. Shapes: -> (photos, A, classes - 1)."""
+        return self.scores[:, :, 1:] if self.has_background else self.scores
+
     def first(self, count: int) -> "Answers":
         """Of the first photos."""
         few = self.boxes[:count], self.scores[:count], self.detections[:count]
@@ -234,8 +239,7 @@ def _differences(reference: Answers, aligned: Answers) -> list[float | None]:
 
 
 def _each(answers: Answers) -> Iterator[Side]:
-    scores = answers.scores[:, :, 1:] if answers.has_background else answers.scores
-    for row in zip(answers.boxes, scores, answers.detections, strict=True):
+    for row in zip(answers.boxes, answers.foreground, answers.detections, strict=True):
         yield Side(*row)
 
 
@@ -331,7 +335,7 @@ def _again(answers: Answers, boxes: np.ndarray, scores: np.ndarray) -> Answers:
 
 def class_rows(answers: Answers) -> np.ndarray:
     """A column for each class but the background. Shapes: -> (photos * A, classes - 1)."""
-    scores = answers.scores[:, :, 1:] if answers.has_background else answers.scores
+    scores = answers.foreground
     return np.log(np.clip(scores.reshape(-1, scores.shape[2]).astype(np.float64), parity.PROBABILITY_FLOOR, None))
 
 

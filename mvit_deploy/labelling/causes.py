@@ -117,9 +117,8 @@ def _fed_otherwise(runner: Runner, pixels: np.ndarray, case: Case) -> Iterator[U
         changed["height and width exchanged"] = lambda: pixels.transpose(0, 2, 1, 3)
     for words, make in changed.items():
         yield words, _run(runner, np.ascontiguousarray(make()), case)
-    if (
-        hasattr(runner, "invoke") or runner.kind == "evaluator"
-    ):  # Apple's runtime takes a picture's pixels and no others
+    # Apple's runtime takes a picture's pixels and no other values.
+    if hasattr(runner, "invoke") or runner.kind == "evaluator":
         yield from _other_values(runner, pixels, case)
 
 
